@@ -1,0 +1,199 @@
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Channel, Direction, Entity, Score, Source, SourcePosition, Timestamp};
+
+/// 128-bit hash that stays for the life of one incident; a replay gives the same.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct IncidentId(pub u128);
+
+/// 128-bit hash of one event of an incident; a replay gives the same, so a consumer can drop duplicates.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct EventId(pub u128);
+
+impl fmt::Display for IncidentId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:032x}", self.0)
+    }
+}
+
+impl fmt::Display for EventId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:032x}", self.0)
+    }
+}
+
+/// Which of the two topics an event goes to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum EventKind {
+    /// Unusual, may come before a failure: topic `anomalies`.
+    Precursor,
+    /// The service no longer does its job: topic `failures`.
+    Failure,
+}
+
+/// What happens to the incident.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum EventAction {
+    /// It begins.
+    Open,
+    /// Its grade or evidence changed.
+    Update,
+    /// It is over.
+    Resolve,
+}
+
+/// How a pager should treat the event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Severity {
+    /// For the record.
+    Info,
+    /// Look at it in working hours.
+    Warning,
+    /// A failure.
+    Error,
+    /// A failure of an entity for which the user asked to be woken.
+    Critical,
+}
+
+/// How much a precursor is worth; raised only by evidence from failure history.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Grade {
+    /// Unusual, no known link to failures.
+    Info,
+    /// Its kind has preceded failures, or a bounded resource runs out within the horizon.
+    Watch,
+    /// Calibrated probability of failure above the threshold, early enough, inside the alarm budget.
+    Warning,
+}
+
+/// Why a precursor was resolved.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Resolution {
+    /// The entity failed: the precursor is confirmed.
+    Confirmed,
+    /// Nothing unusual any more.
+    Quiet,
+    /// The entity fell silent and can't be judged.
+    Silent,
+}
+
+/// What is known of the log lines behind a signal.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct LogEvidence {
+    /// 16 hex digits.
+    pub template_id: Box<str>,
+    /// The template's text.
+    pub template: Box<str>,
+    /// Lines of the template in the window.
+    pub count: u32,
+}
+
+/// One signal's part in an event.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Contributor {
+    /// Metric or log.
+    pub source: Source,
+    /// Series or template id.
+    pub id: Box<str>,
+    /// For people.
+    pub name: Box<str>,
+    /// Kind of strangeness.
+    pub channel: Channel,
+    /// Which way.
+    pub direction: Direction,
+    /// Strongest surprise so far.
+    pub score: Score,
+    /// Observed, at the strongest.
+    pub actual: f64,
+    /// Expected, at the strongest.
+    pub expected: f64,
+    /// Lower end of the expected range.
+    pub lower: f64,
+    /// Upper end of the expected range.
+    pub upper: f64,
+    /// Since when this signal has been unusual.
+    pub onset: Timestamp,
+    /// For log signals.
+    pub log: Option<LogEvidence>,
+}
+
+/// What only precursors have.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PrecursorDetail {
+    /// How much it is worth.
+    pub grade: Grade,
+    /// Surprise at which it opened under the alarm budget.
+    pub threshold: Score,
+    /// Set when resolved.
+    pub resolution: Option<Resolution>,
+    /// Seconds between the precursor's first event and the failure's onset; set when confirmed.
+    pub lead_s: Option<f64>,
+}
+
+/// A precursor that was open when an entity failed.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PrecededBy {
+    /// The precursor.
+    pub incident_id: IncidentId,
+    /// When it was first told.
+    pub warned_at: Timestamp,
+    /// Seconds from then to the failure's onset.
+    pub lead_s: f64,
+}
+
+/// What only failures have.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct FailureDetail {
+    /// `heartbeat`, `probe`, `log`, `slo_burn` or the declarer's own word.
+    pub class: Box<str>,
+    /// Name of the rule that found it.
+    pub rule: Box<str>,
+    /// What the rule saw, for a person.
+    pub evidence: Box<str>,
+    /// Precursors that came before, strongest first.
+    pub preceded_by: Vec<PrecededBy>,
+}
+
+/// What leaves the program: one step in the life of a precursor or a failure.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Event {
+    /// Precursor or failure.
+    pub kind: EventKind,
+    /// Open, update or resolve.
+    pub action: EventAction,
+    /// Of the incident.
+    pub incident_id: IncidentId,
+    /// Of this event.
+    pub event_id: EventId,
+    /// 0 for open, then 1, 2, …
+    pub seq: u32,
+    /// What is odd or failed.
+    pub entity: Entity,
+    /// Onset: since when.
+    pub started_at: Timestamp,
+    /// End of the window that made this event.
+    pub observed_at: Timestamp,
+    /// When it was over; set when resolved.
+    pub ended_at: Option<Timestamp>,
+    /// For pagers.
+    pub severity: Severity,
+    /// Surprise of the entity; 0 for failures without symptoms.
+    pub score: Score,
+    /// Precursors: why; failures: symptoms. Strongest first, capped.
+    pub contributors: Vec<Contributor>,
+    /// The input records that made this event.
+    pub position: Option<SourcePosition>,
+    /// One sentence for a person.
+    pub why: String,
+    /// Set for precursors.
+    pub precursor: Option<PrecursorDetail>,
+    /// Set for failures.
+    pub failure: Option<FailureDetail>,
+}

@@ -1,0 +1,183 @@
+use serde::{Deserialize, Serialize};
+
+use crate::{Channel, Direction, Entity, LogEvidence, Progress, Score, Tick, Timestamp, Upstream, Verdict};
+
+/// Where a signal came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Source {
+    /// A metric series.
+    Metric,
+    /// A log template.
+    Log,
+}
+
+/// The records of one input partition that something rests on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SourcePosition {
+    /// Input partition.
+    pub upstream: Upstream,
+    /// Offset of the first record.
+    pub offset_first: i64,
+    /// Offset of the last record.
+    pub offset_last: i64,
+}
+
+/// One series' or template's surprise in one window.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Signal {
+    /// Metric or log.
+    pub source: Source,
+    /// Stable id: the series' id, or the template's, as 16 hex digits.
+    pub id: Box<str>,
+    /// For people: `name{label=value}` of the series, or the template's text.
+    pub name: Box<str>,
+    /// Unit, where the format says.
+    pub unit: Option<Box<str>>,
+    /// What the model says.
+    pub verdict: Verdict,
+    /// Since when the channel has been unusual: onset, not detection.
+    pub onset: Timestamp,
+    /// For log signals.
+    pub log: Option<LogEvidence>,
+}
+
+impl Signal {
+    /// Surprise of the signal.
+    #[must_use]
+    pub fn score(&self) -> Score {
+        self.verdict.score
+    }
+
+    /// Kind of strangeness.
+    #[must_use]
+    pub fn channel(&self) -> Channel {
+        self.verdict.channel
+    }
+
+    /// Which way.
+    #[must_use]
+    pub fn direction(&self) -> Direction {
+        self.verdict.direction
+    }
+}
+
+/// Something a declared failure rule asked the first stage to look out for, found in one window. `rule` is the rule's name.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Fact {
+    /// Samples of a probe series in the window: how many said up and how many said down.
+    Probe {
+        /// Name of the rule.
+        rule: Box<str>,
+        /// The probe series, `name{label=value}`.
+        series: Box<str>,
+        /// Samples that said up.
+        up: u32,
+        /// Samples that said down.
+        down: u32,
+        /// Event time of the first sample that said down.
+        first_down: Option<Timestamp>,
+        /// Event time of the last sample that said up.
+        last_up: Option<Timestamp>,
+    },
+    /// Increase of a counter over the window; resets are accounted for.
+    Counter {
+        /// Name of the rule.
+        rule: Box<str>,
+        /// Whether this counts errors or everything.
+        errors: bool,
+        /// Events in the window.
+        increase: f64,
+    },
+    /// Log lines that matched a failure pattern or were fatal.
+    Lines {
+        /// Name of the rule.
+        rule: Box<str>,
+        /// How many.
+        count: u32,
+        /// Event time of the first.
+        first_at: Timestamp,
+        /// The first line, shortened to at most 512 bytes.
+        sample: Box<str>,
+    },
+    /// A series with a heartbeat rule was heard.
+    Heartbeat {
+        /// Name of the rule.
+        rule: Box<str>,
+        /// The series, `name{label=value}`.
+        series: Box<str>,
+        /// Event time of its last sample.
+        last_at: Timestamp,
+    },
+}
+
+impl Fact {
+    /// Name of the rule that asked for it.
+    #[must_use]
+    pub fn rule(&self) -> &str {
+        match self {
+            Self::Probe { rule, .. }
+            | Self::Counter { rule, .. }
+            | Self::Lines { rule, .. }
+            | Self::Heartbeat { rule, .. } => rule,
+        }
+    }
+}
+
+/// All that one input partition has to say of one entity in one window. Sent only where the entity was heard or is odd.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct EntityWindow {
+    /// Which entity.
+    pub entity: Entity,
+    /// Start of the window, inclusive.
+    pub start: Timestamp,
+    /// End of the window, exclusive.
+    pub end: Timestamp,
+    /// The input records behind it.
+    pub position: SourcePosition,
+    /// Metric samples of the entity in the window.
+    pub samples: u32,
+    /// Log lines of the entity in the window.
+    pub lines: u32,
+    /// Series and templates that were scored: the number of tests among which `signals` are the surprising ones.
+    pub tested: u32,
+    /// Surprising ones, p below the gate, strangest first, capped.
+    pub signals: Vec<Signal>,
+    /// What the failure rules asked for.
+    pub facts: Vec<Fact>,
+}
+
+/// A failure that somebody else declared.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Incident {
+    /// What failed.
+    pub entity: Entity,
+    /// Free word of the declarer, such as `outage` or an alert's name.
+    pub class: Box<str>,
+    /// When it began.
+    pub onset: Timestamp,
+    /// When it ended; `None` while it lasts.
+    pub end: Option<Timestamp>,
+    /// What the declarer said of it.
+    pub summary: Option<Box<str>>,
+}
+
+/// One record of the internal topic between the stages.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SignalRecord {
+    /// An entity's window; keyed by entity.
+    Window(EntityWindow),
+    /// A declared incident; keyed by entity.
+    Incident {
+        /// The incident.
+        incident: Incident,
+        /// Where it was read.
+        position: SourcePosition,
+    },
+    /// An input partition's progress; sent to every signals partition.
+    Progress(Progress),
+    /// The clock; written by the owner of the signals partition.
+    Tick(Tick),
+}
