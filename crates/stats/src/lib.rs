@@ -1,1 +1,18 @@
-//! Placeholder while the workspace is laid out.
+//! Numbers: streaming statistics that know nothing of metrics, logs or events.
+//!
+//! Architecture invariant: no I/O, no clock, no randomness, no dependency on any other crate of this workspace. Times are
+//! plain milliseconds and surprises plain −log10 p, so that everything here can be tested against the textbook formula.
+
+mod budget;
+mod combine;
+mod episode;
+mod gamma_poisson;
+mod good_turing;
+mod tail;
+
+pub use budget::*;
+pub use combine::*;
+pub use episode::*;
+pub use gamma_poisson::*;
+pub use good_turing::*;
+pub use tail::*;
