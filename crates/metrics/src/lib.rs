@@ -1,1 +1,24 @@
-//! Placeholder while the workspace is laid out.
+//! Online models of metric series.
+//!
+//! A [`SeriesModel`] is a bank of small detectors of fixed size, each with one statistic and one file. Every statistic is
+//! turned into a calibrated surprise, the surprises are combined and calibrated once more, and the verdict names the
+//! channel that spoke loudest. `docs/models/metrics.md` walks through it with figures.
+//!
+//! Architecture invariant: no I/O, no clock, no randomness, no allocation after construction. State is a pure function of
+//! the points, in order.
+
+mod cusum;
+mod point;
+mod robust_level;
+mod seasonal_profile;
+mod series_model;
+mod spread;
+mod territory;
+
+pub use cusum::Cusum;
+pub use point::Point;
+pub use robust_level::{RobustLevel, RobustLevelParams};
+pub use seasonal_profile::SeasonalProfile;
+pub use series_model::SeriesModel;
+pub use spread::Spread;
+pub use territory::Territory;

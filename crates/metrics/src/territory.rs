@@ -1,0 +1,129 @@
+//! Remembers where the series has been, as a few intervals, and measures how far a value lies from the nearest of them:
+//! a value in territory never visited is odd however wide the spread, and, once visited, is odd no more.
+//!
+//! **Fails when** more islands exist than intervals (the two nearest are then joined, and the gap between them becomes
+//! familiar) and on a steady drift, which enters new territory all the time: the calibration learns that rate.
+//! **Cost:** a scan of at most 12 intervals; 200 bytes.
+//! **Paper:** the one-dimensional case of the box memory of the RCE network, D. L. Reilly, L. N. Cooper, C. Elbaum, *A
+//! neural model for category learning*, Biological Cybernetics 45, 1982; with intervals that grow and merge.
+
+use serde::{Deserialize, Serialize};
+
+/// Most intervals kept.
+const INTERVALS: usize = 12;
+
+/// Sorted disjoint intervals that cover the values seen.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Territory {
+    low: [f64; INTERVALS],
+    high: [f64; INTERVALS],
+    used: u8,
+}
+
+impl Default for Territory {
+    fn default() -> Self {
+        Self { low: [0.0; INTERVALS], high: [0.0; INTERVALS], used: 0 }
+    }
+}
+
+impl Territory {
+    /// Signed distance of a finite value to the nearest interval, in the unit of the series; positive above it, 0 inside
+    /// one, and 0 while nothing has been seen.
+    #[must_use]
+    #[inline]
+    pub fn distance(&self, value: f64) -> f64 {
+        let used = usize::from(self.used);
+        if used == 0 {
+            return 0.0;
+        }
+        let next = self.first_above(value);
+        if next > 0 && value <= self.high[next - 1] {
+            return 0.0;
+        }
+        let above = if next > 0 { value - self.high[next - 1] } else { f64::INFINITY };
+        let below = if next < used { self.low[next] - value } else { f64::INFINITY };
+        if above <= below { above } else { -below }
+    }
+
+    /// Range of everything seen, in the unit of the series; `None` while nothing has been.
+    #[must_use]
+    pub fn range(&self) -> Option<(f64, f64)> {
+        let last = usize::from(self.used).checked_sub(1)?;
+        Some((self.low[0], self.high[last]))
+    }
+
+    /// Takes a finite value in. Gaps of at most `join` (≥ 0, unit of the series) between it and its neighbours close.
+    pub fn learn(&mut self, value: f64, join: f64) {
+        let next = self.first_above(value);
+        if next > 0 && value <= self.high[next - 1] {
+            return;
+        }
+        let used = usize::from(self.used);
+        let joins_below = next > 0 && value - self.high[next - 1] <= join;
+        let joins_above = next < used && self.low[next] - value <= join;
+        match (joins_below, joins_above) {
+            (true, true) => {
+                self.high[next - 1] = self.high[next];
+                self.remove(next);
+            }
+            (true, false) => self.high[next - 1] = value,
+            (false, true) => self.low[next] = value,
+            (false, false) => self.insert(next, value),
+        }
+    }
+
+    /// Index of the first interval that starts above the value.
+    #[inline]
+    fn first_above(&self, value: f64) -> usize {
+        self.low[..usize::from(self.used)].iter().take_while(|&&low| low <= value).count()
+    }
+
+    fn insert(&mut self, at: usize, value: f64) {
+        let mut at = at;
+        if usize::from(self.used) == INTERVALS {
+            at = self.make_room(at, value);
+            if at > INTERVALS {
+                return;
+            }
+        }
+        let used = usize::from(self.used);
+        self.low.copy_within(at..used, at + 1);
+        self.high.copy_within(at..used, at + 1);
+        self.low[at] = value;
+        self.high[at] = value;
+        self.used += 1;
+    }
+
+    /// Joins the two nearest neighbours, the new value counted; returns where the value goes now, or more than
+    /// `INTERVALS` when it was itself joined to a neighbour.
+    fn make_room(&mut self, at: usize, value: f64) -> usize {
+        let (mut nearest, mut gap) = (0, f64::INFINITY);
+        for i in 0..INTERVALS - 1 {
+            // The gap that the value falls into is not one to close over it.
+            let width = self.low[i + 1] - self.high[i];
+            if i + 1 != at && width < gap {
+                (nearest, gap) = (i, width);
+            }
+        }
+        let below = if at > 0 { value - self.high[at - 1] } else { f64::INFINITY };
+        let above = if at < INTERVALS { self.low[at] - value } else { f64::INFINITY };
+        if below.min(above) <= gap {
+            if below <= above {
+                self.high[at - 1] = value;
+            } else {
+                self.low[at] = value;
+            }
+            return usize::MAX;
+        }
+        self.high[nearest] = self.high[nearest + 1];
+        self.remove(nearest + 1);
+        if at > nearest { at - 1 } else { at }
+    }
+
+    fn remove(&mut self, at: usize) {
+        let used = usize::from(self.used);
+        self.low.copy_within(at + 1..used, at);
+        self.high.copy_within(at + 1..used, at);
+        self.used -= 1;
+    }
+}
