@@ -1,0 +1,215 @@
+//! The topic between the stages: one JSON object a record, `{"window": …}`, `{"incident": …}`, `{"progress": …}` or
+//! `{"tick": …}`; `docs/schema/signals.schema.json` describes it.
+//!
+//! Times are milliseconds since 1970. What is decoded equals what was encoded, bit for bit: numbers are written with the fewest
+//! digits that give them back, and `NaN`, `+Inf` and `-Inf`, which JSON can't say, as text.
+//!
+//! The shapes below mirror the domain's types (serde's remote derive: the compiler holds them together), because only
+//! this topic needs numbers that may be text.
+
+use foreshock_domain::{
+    Channel, Direction, Entity, EntityWindow, Fact, Incident, LogEvidence, Progress, Score, Signal, SignalRecord,
+    Source, SourcePosition, Tick, Timestamp, Verdict,
+};
+use serde::{Deserialize, Serialize};
+
+use crate::error::DecodeError;
+use crate::limits::PAYLOAD_BYTES_MAX;
+
+/// Writes one record onto the end of `out`.
+pub fn encode(record: &SignalRecord, out: &mut Vec<u8>) {
+    // Into memory, and every number and key has a form in JSON: nothing in it can fail.
+    let _ = RecordShape::serialize(record, &mut serde_json::Serializer::new(out));
+}
+
+/// Reads one record.
+///
+/// # Errors
+/// Where it is not one: also a window that ends before it starts, or a tick with a non-positive interval.
+pub fn decode(payload: &[u8]) -> Result<SignalRecord, DecodeError> {
+    if payload.len() > PAYLOAD_BYTES_MAX {
+        let bytes = payload.len();
+        return Err(DecodeError::new(&format!(
+            "record of {bytes} bytes, expected at most {PAYLOAD_BYTES_MAX}"
+        )));
+    }
+    let mut json = serde_json::Deserializer::from_slice(payload);
+    let record = RecordShape::deserialize(&mut json)
+        .and_then(|record| json.end().map(|()| record))
+        .map_err(|e| DecodeError::json(&e, 0))?;
+    match &record {
+        SignalRecord::Window(w) if w.end <= w.start => Err(DecodeError::new(
+            "window that ends before it starts, expected end after start",
+        )),
+        SignalRecord::Tick(t) if t.every_ms <= 0 => {
+            Err(DecodeError::new("tick without interval, expected every_ms above 0"))
+        }
+        _ => Ok(record),
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(remote = "SignalRecord", rename_all = "snake_case")]
+enum RecordShape {
+    Window(#[serde(with = "WindowShape")] EntityWindow),
+    Incident {
+        incident: Incident,
+        position: SourcePosition,
+    },
+    Progress(Progress),
+    Tick(Tick),
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(remote = "EntityWindow")]
+struct WindowShape {
+    entity: Entity,
+    start: Timestamp,
+    end: Timestamp,
+    position: SourcePosition,
+    samples: u32,
+    lines: u32,
+    tested: u32,
+    #[serde(with = "signals_shape")]
+    signals: Vec<Signal>,
+    #[serde(with = "facts_shape")]
+    facts: Vec<Fact>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(remote = "Signal")]
+struct SignalShape {
+    source: Source,
+    id: Box<str>,
+    name: Box<str>,
+    unit: Option<Box<str>>,
+    #[serde(with = "VerdictShape")]
+    verdict: Verdict,
+    onset: Timestamp,
+    log: Option<LogEvidence>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(remote = "Verdict")]
+struct VerdictShape {
+    #[serde(deserialize_with = "score")]
+    score: Score,
+    channel: Channel,
+    direction: Direction,
+    #[serde(with = "number")]
+    actual: f64,
+    #[serde(with = "number")]
+    expected: f64,
+    #[serde(with = "number")]
+    lower: f64,
+    #[serde(with = "number")]
+    upper: f64,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(remote = "Fact", rename_all = "snake_case")]
+enum FactShape {
+    Probe {
+        rule: Box<str>,
+        series: Box<str>,
+        up: u32,
+        down: u32,
+        first_down: Option<Timestamp>,
+        last_up: Option<Timestamp>,
+    },
+    Counter {
+        rule: Box<str>,
+        errors: bool,
+        #[serde(with = "number")]
+        increase: f64,
+    },
+    Lines {
+        rule: Box<str>,
+        count: u32,
+        first_at: Timestamp,
+        sample: Box<str>,
+    },
+    Heartbeat {
+        rule: Box<str>,
+        series: Box<str>,
+        last_at: Timestamp,
+    },
+}
+
+/// Scores are made by the domain's own constructor, which keeps negative ones out.
+fn score<'de, D: serde::Deserializer<'de>>(d: D) -> Result<Score, D::Error> {
+    f64::deserialize(d).map(Score::from_surprise)
+}
+
+/// A number that may be one of those JSON has no form for.
+mod number {
+    use serde::de::Error;
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    use crate::json::Scalar;
+
+    pub(super) fn serialize<S: Serializer>(x: &f64, s: S) -> Result<S::Ok, S::Error> {
+        match *x {
+            x if x.is_finite() => s.serialize_f64(x),
+            x if x.is_nan() => s.serialize_str("NaN"),
+            x if x > 0.0 => s.serialize_str("+Inf"),
+            _ => s.serialize_str("-Inf"),
+        }
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(d: D) -> Result<f64, D::Error> {
+        match Scalar::deserialize(d)? {
+            Scalar::Text(text) => match text.as_ref() {
+                "NaN" => Ok(f64::NAN),
+                "+Inf" => Ok(f64::INFINITY),
+                "-Inf" => Ok(f64::NEG_INFINITY),
+                _ => Err(D::Error::custom("invalid text, expected a number, NaN, +Inf or -Inf")),
+            },
+            Scalar::Bool(_) => Err(D::Error::custom(
+                "invalid boolean, expected a number, NaN, +Inf or -Inf",
+            )),
+            other => other
+                .number()
+                .ok_or_else(|| other.unexpected("a number, NaN, +Inf or -Inf")),
+        }
+    }
+}
+
+/// A list of shapes: serde's remote derive knows single values only.
+macro_rules! list_of {
+    ($module:ident, $shape:ident, $of:ident) => {
+        mod $module {
+            use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+            use super::$of;
+
+            struct Read($of);
+            impl<'de> Deserialize<'de> for Read {
+                fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+                    super::$shape::deserialize(d).map(Read)
+                }
+            }
+
+            struct Write<'a>(&'a $of);
+            impl Serialize for Write<'_> {
+                fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+                    super::$shape::serialize(self.0, s)
+                }
+            }
+
+            pub(super) fn serialize<S: Serializer>(all: &[$of], s: S) -> Result<S::Ok, S::Error> {
+                s.collect_seq(all.iter().map(Write))
+            }
+
+            pub(super) fn deserialize<'de, D: Deserializer<'de>>(d: D) -> Result<Vec<$of>, D::Error> {
+                Ok(Vec::<Read>::deserialize(d)?
+                    .into_iter()
+                    .map(|read| read.0)
+                    .collect())
+            }
+        }
+    };
+}
+
+list_of!(signals_shape, SignalShape, Signal);
+list_of!(facts_shape, FactShape, Fact);

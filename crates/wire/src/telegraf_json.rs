@@ -1,0 +1,195 @@
+//! Telegraf's `json` output: `{"fields": {…}, "name": "cpu", "tags": {…}, "timestamp": 1458229140}`, or a batch of these
+//! under `metrics`.
+//!
+//! Each numeric field is a sample of the series `<measurement>_<field>`, as Telegraf's own Prometheus output names it; the
+//! field `value` is the measurement itself. Booleans are 0 and 1; text and nested fields are counted as skipped. The unit of
+//! `timestamp` is told by its size (see [`crate::time`]). Field names may hold any character.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::ops::Range;
+
+use foreshock_domain::{Input, Sample, Timestamp};
+use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, Visitor};
+
+use crate::decoder::Decoded;
+use crate::error::DecodeError;
+use crate::json::{Collect, Many, Scalar, Text, documents, recycle};
+use crate::labels::{Label, LabelsInto, bounded, settle};
+use crate::limits::{ITEMS_MAX, NAME_BYTES_MAX};
+use crate::plain_json::sample_time;
+
+/// The field whose series is named by the measurement alone.
+const VALUE_FIELD: &str = "value";
+
+#[derive(Debug)]
+struct Metric<'a> {
+    measurement: Cow<'a, str>,
+    at: Option<Timestamp>,
+    tags: Range<usize>,
+    fields: Range<usize>,
+}
+
+/// The metrics of a record before they are handed on.
+#[derive(Debug, Default)]
+pub(crate) struct Metrics<'a> {
+    metrics: Vec<Metric<'a>>,
+    fields: Vec<(Cow<'a, str>, f64)>,
+    tags: Vec<Label<'a>>,
+    skipped: usize,
+    /// Inside `metrics`, where no other batch may be.
+    batch: bool,
+    /// Where a series' name is put together.
+    name: String,
+}
+
+pub(crate) fn decode(
+    scratch: &mut Metrics<'static>,
+    payload: &[u8],
+    sink: &mut dyn FnMut(Input<'_>),
+) -> Result<Decoded, DecodeError> {
+    let mut all: Metrics<'_> = std::mem::take(scratch);
+    let read = documents(payload, &mut all);
+    let decoded = Decoded {
+        items: all.fields.len(),
+        skipped: all.skipped,
+        ..Decoded::default()
+    };
+    if read.is_ok() {
+        for metric in &all.metrics {
+            for (field, value) in &all.fields[metric.fields.clone()] {
+                let labels = &all.tags[metric.tags.clone()];
+                let name = series_name(&mut all.name, &metric.measurement, field);
+                sink(Input::Sample(Sample {
+                    name,
+                    labels,
+                    at: metric.at,
+                    value: *value,
+                    kind: None,
+                }));
+            }
+        }
+    }
+    *scratch = Metrics {
+        metrics: recycle(all.metrics),
+        fields: recycle(all.fields),
+        tags: recycle(all.tags),
+        name: all.name,
+        ..Metrics::default()
+    };
+    read.map(|()| decoded)
+}
+
+fn series_name<'n>(scratch: &'n mut String, measurement: &'n str, field: &str) -> &'n str {
+    if field == VALUE_FIELD {
+        return measurement;
+    }
+    scratch.clear();
+    scratch.push_str(measurement);
+    scratch.push('_');
+    scratch.push_str(field);
+    scratch
+}
+
+impl<'de> Collect<'de> for Metrics<'de> {
+    fn object<A: MapAccess<'de>>(&mut self, mut map: A) -> Result<(), A::Error> {
+        let (first_field, first_tag) = (self.fields.len(), self.tags.len());
+        let (mut name, mut at, mut was_batch) = (None, None, false);
+        while let Some(Text(key)) = map.next_key()? {
+            match key.as_ref() {
+                "name" => name = Some(measurement::<A>(map.next_value()?)?),
+                "timestamp" => at = sample_time::<A>(&map.next_value()?)?,
+                "fields" => {
+                    self.fields.truncate(first_field);
+                    map.next_value_seed(FieldsInto(&mut *self))?;
+                }
+                "tags" => {
+                    self.tags.truncate(first_tag);
+                    map.next_value_seed(LabelsInto {
+                        labels: &mut self.tags,
+                        skipped: &mut self.skipped,
+                    })?;
+                }
+                "metrics" if !self.batch && name.is_none() && first_field == self.fields.len() => {
+                    (was_batch, self.batch) = (true, true);
+                    map.next_value_seed(Many(&mut *self))?;
+                    self.batch = false;
+                }
+                _ => {
+                    map.next_value::<IgnoredAny>()?;
+                }
+            }
+        }
+        if was_batch {
+            return Ok(());
+        }
+        let measurement = name.ok_or_else(|| A::Error::missing_field("name"))?;
+        for (field, _) in &self.fields[first_field..] {
+            if measurement.len() + 1 + field.len() > NAME_BYTES_MAX && field != VALUE_FIELD {
+                return Err(A::Error::custom(format_args!(
+                    "series name of {} bytes, expected at most {NAME_BYTES_MAX}",
+                    measurement.len() + 1 + field.len()
+                )));
+            }
+        }
+        let tags = settle(&mut self.tags, first_tag);
+        self.metrics.push(Metric {
+            measurement,
+            at,
+            tags,
+            fields: first_field..self.fields.len(),
+        });
+        Ok(())
+    }
+
+    fn items(&self) -> usize {
+        // Metrics count as well, so that a record of metrics without fields is bounded too.
+        self.fields.len().max(self.metrics.len())
+    }
+}
+
+fn measurement<'de, A: MapAccess<'de>>(found: Scalar<'de>) -> Result<Cow<'de, str>, A::Error> {
+    match found {
+        Scalar::Text(name) if !name.is_empty() => {
+            bounded::<A::Error>(&name, "measurement")?;
+            Ok(name)
+        }
+        other => Err(other.unexpected("a measurement's name")),
+    }
+}
+
+/// Reads the object of fields.
+struct FieldsInto<'s, 'de>(&'s mut Metrics<'de>);
+
+impl<'de> DeserializeSeed<'de> for FieldsInto<'_, 'de> {
+    type Value = ();
+    fn deserialize<D: Deserializer<'de>>(self, d: D) -> Result<(), D::Error> {
+        d.deserialize_map(self)
+    }
+}
+
+impl<'de> Visitor<'de> for FieldsInto<'_, 'de> {
+    type Value = ();
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object of fields")
+    }
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+        let start = self.0.fields.len();
+        while let Some(Text(key)) = map.next_key()? {
+            match map.next_value::<Scalar<'_>>()?.number() {
+                Some(value) if !key.is_empty() => {
+                    bounded::<A::Error>(&key, "field name")?;
+                    self.0.fields.push((key, value));
+                }
+                _ => self.0.skipped += 1,
+            }
+            if self.0.fields.len() > ITEMS_MAX {
+                return Err(A::Error::custom(format_args!(
+                    "too many items, expected at most {ITEMS_MAX} a record"
+                )));
+            }
+        }
+        settle(&mut self.0.fields, start);
+        Ok(())
+    }
+}
