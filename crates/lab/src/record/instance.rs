@@ -65,7 +65,7 @@ impl Instance {
         let program = std::env::current_exe().context("cannot find this program")?;
         // One arena: each further one would reserve 64 MiB of the very address space that is limited.
         let script = format!(
-            "ulimit -c 0; ulimit -v {}; MALLOC_ARENA_MAX=1 exec \"$0\" \"$@\"",
+            "ulimit -c 0; ulimit -v {}; RUST_BACKTRACE=0 MALLOC_ARENA_MAX=1 exec \"$0\" \"$@\"",
             plan.memory_limit_kib
         );
         let mut command = Command::new("sh");

@@ -49,7 +49,7 @@ pub struct Options {
     #[arg(long, default_value_t = 2)]
     every_s: i64,
     /// Limit of each shop's address space in MiB
-    #[arg(long, default_value_t = 160)]
+    #[arg(long, default_value_t = 110)]
     memory_limit_mib: u64,
     /// Share of the expired sessions that leak
     #[arg(long, default_value_t = 1.0)]
