@@ -9,6 +9,7 @@
 
 mod bank;
 mod miner;
+mod occurrence;
 mod recency;
 mod template;
 mod tokens;

@@ -122,11 +122,6 @@ impl<V> Recency<V> {
         })
     }
 
-    /// Values from the oldest to the newest, to be changed in place.
-    pub(crate) fn values_mut(&mut self) -> impl Iterator<Item = (u64, &mut V)> {
-        self.slots.iter_mut().map(|slot| (slot.key, &mut slot.value))
-    }
-
     fn unlink(&mut self, at: u32) {
         let (older, newer) = {
             let slot = &self.slots[at as usize];

@@ -8,6 +8,8 @@ mod combine;
 mod episode;
 mod gamma_poisson;
 mod good_turing;
+mod incomplete_beta;
+mod life_table;
 mod tail;
 
 pub use budget::*;
@@ -15,4 +17,6 @@ pub use combine::*;
 pub use episode::*;
 pub use gamma_poisson::*;
 pub use good_turing::*;
+pub use incomplete_beta::*;
+pub use life_table::*;
 pub use tail::*;
