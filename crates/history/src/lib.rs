@@ -1,1 +1,5 @@
-//! Placeholder while the workspace is laid out.
+//! Dumps: reading them, scoring and replaying them.
+//!
+//! Everything streams: memory does not grow with the length of a dump. Errors of a dump say file, line and what was expected.
+
+pub mod open;
