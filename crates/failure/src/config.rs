@@ -1,0 +1,112 @@
+use foreshock_domain::Level;
+use serde::{Deserialize, Serialize};
+
+use crate::glob::Glob;
+use crate::probe::Down;
+use crate::selector::Selector;
+
+/// Table `failure` of the configuration: what counts as a failure. Checked by [`crate::Rules::new`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct FailureConfig {
+    /// Silence that is a failure.
+    pub heartbeat: Vec<HeartbeatRule>,
+    /// Log lines that are a failure.
+    pub log: Vec<LogRule>,
+    /// Black-box probes that fail.
+    pub probe: Vec<ProbeRule>,
+    /// Error budgets that burn too fast.
+    pub slo: Vec<SloRule>,
+    /// Whether a line of level fatal, or one that a dying process or kernel writes, is a failure. Default true.
+    pub fatal_lines: bool,
+    /// Seconds without any cause after which a failure is over; causes that come before merge into it. Default 300.
+    pub cooldown_s: u64,
+    /// Seconds after which a cause that nothing more was heard of is given up: the entity was taken away. Default 7 days.
+    pub forget_s: u64,
+}
+
+impl Default for FailureConfig {
+    fn default() -> Self {
+        Self {
+            heartbeat: Vec::new(),
+            log: Vec::new(),
+            probe: Vec::new(),
+            slo: Vec::new(),
+            fatal_lines: true,
+            cooldown_s: 300,
+            forget_s: 7 * 86_400,
+        }
+    }
+}
+
+/// Class `heartbeat`: an entity or a series that was heard before is not heard any more (a dead man's switch).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HeartbeatRule {
+    /// Name in events; unique among all rules.
+    pub name: String,
+    /// Seconds of silence, on the observed clock, that are a failure.
+    pub after_s: u64,
+    /// Series that must be heard; left out, anything of the entity.
+    #[serde(default)]
+    pub series: Option<Selector>,
+    /// Entities it holds for, `*` and `?` allowed; left out, all.
+    #[serde(default)]
+    pub entity: Option<Glob>,
+}
+
+/// Class `log`: one line that matches is a failure.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LogRule {
+    /// Name in events; unique among all rules.
+    pub name: String,
+    /// Regular expression (syntax of the `regex` crate, linear time), searched anywhere in the message's first 4 KiB.
+    pub pattern: String,
+    /// Least level of the line; a line without a level then never matches. Left out, any line.
+    #[serde(default)]
+    pub level: Option<Level>,
+}
+
+/// Class `probe`: a series that says whether the service answers, and it does not for several windows in a row.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ProbeRule {
+    /// Name in events; unique among all rules.
+    pub name: String,
+    /// The probe, such as `probe_success{job="web"}`; each series that it selects counts alone.
+    pub series: Selector,
+    /// Which values mean down. Default `== 0`.
+    #[serde(default)]
+    pub down: Down,
+    /// Windows in a row, without a sample that says up, that are a failure; as many without one that says down end it.
+    /// Default 3.
+    #[serde(default = "windows_default")]
+    pub windows: u32,
+}
+
+/// Class `slo_burn`: errors use up the budget of an objective too fast, over a long and a short window at once: 14.4 times
+/// over 1 h and 5 min, or 6 times over 6 h and 30 min.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SloRule {
+    /// Name in events; unique among all rules.
+    pub name: String,
+    /// Share of events that must be good, such as 0.999; above 0 and below 1.
+    pub objective: f64,
+    /// Counters of bad events, such as `http_requests_total{code=~"5.."}`; summed over the entity.
+    pub errors: Selector,
+    /// Counters of all events; summed over the entity.
+    pub total: Selector,
+    /// Events in the long window below which nothing is said. Default 100.
+    #[serde(default = "min_events_default")]
+    pub min_events: u64,
+}
+
+const fn windows_default() -> u32 {
+    3
+}
+
+const fn min_events_default() -> u64 {
+    100
+}

@@ -1,0 +1,128 @@
+//! A dead man's switch: something that was heard before has not been heard for `after_s` seconds. The onset is the event time
+//! at which it was last heard, the end the start of the window in which it is heard again.
+//!
+//! Silence is measured on the observed clock, from one arrival to the next: a backlog arrives late but arrives, and does not
+//! look like silence. Fails where the path of the telemetry breaks and not the entity: everything behind that path then looks
+//! silent at once.
+//!
+//! Cost: O(1) and some 100 bytes for each thing that is listened for.
+
+use foreshock_domain::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::cause::{CauseKey, Change, Kind};
+
+/// What is listened for: an entity (empty `series`) or a series of it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Beat {
+    pub(crate) rule: Box<str>,
+    pub(crate) series: Box<str>,
+    /// Event time at which it was last heard.
+    last_at: Timestamp,
+    /// Observed clock at which that arrived.
+    heard_ms: i64,
+    pub(crate) silent: bool,
+}
+
+impl Beat {
+    pub(crate) fn new(rule: &str, series: &str, last_at: Timestamp, observed_ms: i64) -> Self {
+        Self {
+            rule: rule.into(),
+            series: series.into(),
+            last_at,
+            heard_ms: observed_ms,
+            silent: false,
+        }
+    }
+
+    /// Event time at which it was last heard.
+    pub(crate) const fn last_at(&self) -> Timestamp {
+        self.last_at
+    }
+
+    pub(crate) fn key(&self) -> CauseKey {
+        CauseKey::new(Kind::Heartbeat, &self.rule, &self.series)
+    }
+
+    /// It was heard at event time `last_at`, in a window that starts at `start`.
+    pub(crate) fn heard(&mut self, start: Timestamp, last_at: Timestamp, observed_ms: i64) -> Option<Change> {
+        self.last_at = self.last_at.max(last_at);
+        self.heard_ms = self.heard_ms.max(observed_ms);
+        if !self.silent {
+            return None;
+        }
+        self.silent = false;
+        let evidence = format!("{} is heard again", self.what());
+        Some(Change::Ended {
+            key: self.key(),
+            ended: start,
+            evidence,
+        })
+    }
+
+    /// The observed clock moved on.
+    pub(crate) fn tick(&mut self, observed_ms: i64, after_ms: i64) -> Option<Change> {
+        let silence_ms = observed_ms.saturating_sub(self.heard_ms);
+        if self.silent || silence_ms < after_ms {
+            return None;
+        }
+        self.silent = true;
+        let evidence = format!("{} not heard for {} s", self.what(), silence_ms / 1_000);
+        Some(Change::Began {
+            key: self.key(),
+            onset: self.last_at,
+            ended: None,
+            evidence,
+        })
+    }
+
+    fn what(&self) -> &str {
+        if self.series.is_empty() { "entity" } else { &self.series }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const AT: Timestamp = Timestamp::from_secs(1_000);
+
+    #[test]
+    fn silence_begins_at_the_boundary_and_is_told_once() {
+        let mut beat = Beat::new("alive", "", AT, 5_000);
+        let cases = [
+            ("just before", 64_999, false),
+            ("at the boundary", 65_000, true),
+            ("told once", 65_001, false),
+            ("clock jumps back", 0, false),
+            ("clock at its end", i64::MAX, false),
+        ];
+        for (name, observed_ms, began) in cases {
+            assert_eq!(beat.tick(observed_ms, 60_000).is_some(), began, "{name}");
+        }
+    }
+
+    #[test]
+    fn being_heard_again_ends_it() {
+        let mut beat = Beat::new("alive", "up", AT, 0);
+        assert!(matches!(beat.tick(60_000, 60_000), Some(Change::Began { onset, ended: None, .. }) if onset == AT));
+        let back = AT + 90_000;
+        assert!(matches!(beat.heard(back, back + 500, 61_000), Some(Change::Ended { ended, .. }) if ended == back));
+        assert_eq!(beat.heard(back, back, 62_000), None);
+        assert_eq!(beat.tick(121_999, 60_000), None, "silence counts from the last arrival");
+        assert!(beat.tick(122_000, 60_000).is_some());
+    }
+
+    #[test]
+    fn a_backlog_is_no_silence() {
+        // Event time stands hours behind; what counts is that something arrives.
+        let mut beat = Beat::new("alive", "", Timestamp::EARLIEST, 0);
+        for minute in 1..600 {
+            assert_eq!(
+                beat.heard(Timestamp::EARLIEST, Timestamp::EARLIEST, minute * 50_000),
+                None
+            );
+            assert_eq!(beat.tick(minute * 50_000 + 49_999, 60_000), None);
+        }
+    }
+}
