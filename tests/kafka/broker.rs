@@ -1,0 +1,355 @@
+//! A real Apache Kafka broker for tests: one that is given, or one of our own in KRaft mode from Maven's jars.
+//!
+//! `KAFKA_BROKERS=host:port` names a given one. Otherwise Java 17 and Maven have to be there; the jars are fetched once into
+//! `target/kafka/<version>/jars`. `FORESHOCK_SKIP_KAFKA=1` leaves these tests out, and says so.
+
+use std::fs;
+use std::io::Write;
+use std::net::{Ipv4Addr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Mutex, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
+
+use rdkafka::ClientConfig;
+use rdkafka::admin::AdminClient;
+use rdkafka::client::DefaultClientContext;
+
+/// Version of the broker; `pom.xml` names the same.
+const VERSION: &str = "4.1.1";
+/// Any 16 bytes in base64: every broker here is a cluster of its own.
+const CLUSTER_ID: &str = "Zm9yZXNob2NrLXRlc3RzMQ";
+const START_MAX: Duration = Duration::from_secs(90);
+
+/// A broker to test against.
+#[derive(Debug)]
+pub struct Broker {
+    bootstrap: String,
+    /// `None` where the broker was given.
+    node: Option<Node>,
+}
+
+/// A broker of our own.
+#[derive(Debug)]
+struct Node {
+    folder: PathBuf,
+    jars: PathBuf,
+    /// The guard whose standard input keeps the broker alive.
+    guard: Mutex<Option<Child>>,
+}
+
+impl Broker {
+    /// The broker that all tests of this process share; `None` where the user asked to skip them. Tests that kill their
+    /// broker start one of their own.
+    ///
+    /// # Panics
+    /// Where there is no broker to be had, with a line that says what to do.
+    pub fn shared() -> Option<&'static Self> {
+        static SHARED: OnceLock<Option<Broker>> = OnceLock::new();
+        SHARED.get_or_init(Self::find).as_ref()
+    }
+
+    fn find() -> Option<Self> {
+        if is_skipped() {
+            return None;
+        }
+        match std::env::var("KAFKA_BROKERS") {
+            Ok(bootstrap) if !bootstrap.is_empty() => {
+                let given = Self { bootstrap, node: None };
+                given.wait_until_it_answers();
+                Some(given)
+            }
+            _ => Self::own(),
+        }
+    }
+
+    /// A broker that no other test uses, gone when dropped; `None` where the user asked to skip these tests.
+    ///
+    /// # Panics
+    /// Where there is no Java or Maven, or the broker does not come up in 90 s.
+    pub fn own() -> Option<Self> {
+        static STARTED: AtomicU32 = AtomicU32::new(0);
+        if is_skipped() {
+            return None;
+        }
+        let jars = jars();
+        let n = STARTED.fetch_add(1, Ordering::Relaxed);
+        let folder = kafka_folder().join(format!("run-{}-{n}", std::process::id()));
+        fs::create_dir_all(&folder).expect("a folder for the broker");
+        let [port, controller_port] = free_ports();
+        fs::write(
+            folder.join("server.properties"),
+            properties(&folder, port, controller_port),
+        )
+        .expect("its settings");
+        fs::write(folder.join("log4j2.properties"), include_str!("log4j2.properties")).expect("its log's settings");
+        let node = Node {
+            folder,
+            jars,
+            guard: Mutex::new(None),
+        };
+        node.format();
+        let broker = Self {
+            bootstrap: format!("127.0.0.1:{port}"),
+            node: Some(node),
+        };
+        broker.start();
+        Some(broker)
+    }
+
+    /// `host:port` of it, for `bootstrap.servers`.
+    pub fn bootstrap(&self) -> &str {
+        &self.bootstrap
+    }
+
+    /// A client configuration that knows the broker and gives up early enough for a test.
+    pub fn client(&self) -> ClientConfig {
+        let mut config = ClientConfig::new();
+        config
+            .set("bootstrap.servers", &self.bootstrap)
+            .set("allow.auto.create.topics", "false");
+        // A killed broker is tried again soon.
+        config
+            .set("reconnect.backoff.ms", "50")
+            .set("reconnect.backoff.max.ms", "500");
+        config
+    }
+
+    /// Kills the broker as `kill -9` does; its data stay. Clients see a closed port until [`Broker::start`].
+    ///
+    /// # Panics
+    /// Where the broker was given and is not ours to kill.
+    pub fn kill(&self) {
+        self.own_node().kill(b"keep\n");
+    }
+
+    /// Starts the broker on the same port with the data it had; does nothing where it runs. Returns when it answers.
+    ///
+    /// # Panics
+    /// Where it does not come up in 90 s, with the end of its output.
+    pub fn start(&self) {
+        self.own_node().start();
+        self.wait_until_it_answers();
+    }
+
+    fn own_node(&self) -> &Node {
+        self.node
+            .as_ref()
+            .expect("a broker that KAFKA_BROKERS names is not ours to start or kill")
+    }
+
+    fn wait_until_it_answers(&self) {
+        let admin: AdminClient<DefaultClientContext> = self.client().create().expect("a client");
+        let until = Instant::now() + START_MAX;
+        loop {
+            // A broker that is fenced still, right after its start, answers with no broker at all.
+            match admin.inner().fetch_metadata(None, Duration::from_secs(1)) {
+                Ok(metadata) if !metadata.brokers().is_empty() => return,
+                answer if Instant::now() >= until => {
+                    let why = answer.map_or_else(|e| e.to_string(), |_| "it knows no broker".to_owned());
+                    let output = self.node.as_ref().map(Node::last_output).unwrap_or_default();
+                    panic!("{} does not answer: {why}\n{output}", self.bootstrap);
+                }
+                _ => std::thread::sleep(Duration::from_millis(100)),
+            }
+        }
+    }
+}
+
+impl Node {
+    fn java(&self) -> Vec<String> {
+        let log4j = self.folder.join("log4j2.properties");
+        let mut words: Vec<String> = [
+            "java",
+            "-Xms128m",
+            "-Xmx512m",
+            "-XX:MaxDirectMemorySize=128m",
+            "-XX:+UseSerialGC",
+        ]
+        .map(str::to_owned)
+        .into();
+        // The first tier of compilation is enough for tests and starts in half the time.
+        words.extend(["-XX:TieredStopAtLevel=1", "-Xss512k", "-Djava.awt.headless=true"].map(str::to_owned));
+        words.push("-Djava.net.preferIPv4Stack=true".to_owned());
+        words.push(format!("-Dlog4j2.configurationFile=file:{}", log4j.display()));
+        words.extend(["-cp".to_owned(), format!("{}/*", self.jars.display())]);
+        words
+    }
+
+    fn settings(&self) -> String {
+        self.folder.join("server.properties").display().to_string()
+    }
+
+    fn format(&self) {
+        let java = self.java();
+        let tool = [
+            "kafka.tools.StorageTool",
+            "format",
+            "-t",
+            CLUSTER_ID,
+            "-c",
+            &self.settings(),
+        ];
+        let output = Command::new(&java[0])
+            .args(&java[1..])
+            .args(tool)
+            .stdin(Stdio::null())
+            .output();
+        let output = output.expect("java runs");
+        assert!(
+            output.status.success(),
+            "kafka.tools.StorageTool: {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+    }
+
+    fn start(&self) {
+        let mut guard = self.guard.lock().unwrap_or_else(PoisonError::into_inner);
+        if guard.is_some() {
+            return;
+        }
+        let mut command = Command::new("sh");
+        command
+            .args(["-c", include_str!("guard.sh"), "guard"])
+            .arg(&self.folder)
+            .args(self.java())
+            .arg("kafka.Kafka")
+            .arg(self.settings());
+        *guard = Some(
+            command
+                .stdin(Stdio::piped())
+                .stdout(Stdio::null())
+                .spawn()
+                .expect("sh runs"),
+        );
+    }
+
+    fn kill(&self, word: &[u8]) {
+        let mut guard = self.guard.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(mut guard) = guard.take() {
+            // Where the guard is gone so is the broker.
+            let _ = guard.stdin.take().map(|mut stdin| stdin.write_all(word));
+            let _ = guard.wait();
+        }
+    }
+
+    fn last_output(&self) -> String {
+        let output = fs::read_to_string(self.folder.join("output")).unwrap_or_default();
+        let lines: Vec<&str> = output.lines().collect();
+        lines[lines.len().saturating_sub(20)..].join("\n")
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        self.kill(b"");
+    }
+}
+
+/// Whether the user asked to leave these tests out; said on the real standard error, which the test harness does not catch.
+fn is_skipped() -> bool {
+    let skipped = std::env::var("FORESHOCK_SKIP_KAFKA").is_ok_and(|v| v == "1");
+    if skipped {
+        let _ = writeln!(
+            std::io::stderr(),
+            "SKIPPED: FORESHOCK_SKIP_KAFKA=1, so nothing is tested against Apache Kafka"
+        );
+    }
+    skipped
+}
+
+/// `target/kafka`, wherever the build lies.
+fn kafka_folder() -> PathBuf {
+    Path::new(env!("CARGO_TARGET_TMPDIR")).with_file_name("kafka")
+}
+
+/// The folder with Kafka's jars, fetched where it is not there yet.
+fn jars() -> PathBuf {
+    static FETCH: Mutex<()> = Mutex::new(());
+    let _one_at_a_time = FETCH.lock().unwrap_or_else(PoisonError::into_inner);
+    let runs = |program: &str| {
+        Command::new(program)
+            .arg("-version")
+            .stdin(Stdio::null())
+            .output()
+            .is_ok()
+    };
+    let help = "name a broker in KAFKA_BROKERS=host:port, or install Java 17 and Maven, or set FORESHOCK_SKIP_KAFKA=1";
+    assert!(runs("java"), "no Java for a Kafka broker: {help}");
+    let jars = kafka_folder().join(VERSION).join("jars");
+    if jars.is_dir() {
+        return jars;
+    }
+    assert!(runs("mvn"), "no Maven to fetch a Kafka broker with: {help}");
+    let partial = jars.with_file_name(format!("jars.{}", std::process::id()));
+    fs::create_dir_all(&partial).expect("a folder for the jars");
+    let pom = jars.with_file_name(format!("jars.{}.pom.xml", std::process::id()));
+    fs::write(&pom, include_str!("pom.xml")).expect("the list of jars");
+    let mut mvn = Command::new("mvn");
+    mvn.args(["-q", "-B", "dependency:copy-dependencies", "-DincludeScope=runtime"]);
+    mvn.arg("-f")
+        .arg(&pom)
+        .arg(format!("-Dkafka.version={VERSION}"))
+        .arg(format!("-DoutputDirectory={}", partial.display()));
+    let output = mvn.stdin(Stdio::null()).output().expect("mvn runs");
+    assert!(
+        output.status.success(),
+        "mvn: {}\n{help}",
+        String::from_utf8_lossy(&output.stdout)
+    );
+    fs::remove_file(&pom).expect("the list goes");
+    // Another process may have been faster; then its jars are as good.
+    if fs::rename(&partial, &jars).is_err() {
+        fs::remove_dir_all(&partial).expect("the second copy goes");
+    }
+    jars
+}
+
+/// Ports that were free a moment ago; all are held until the last is found, so that none comes twice.
+pub fn free_ports<const N: usize>() -> [u16; N] {
+    let held: [TcpListener; N] =
+        std::array::from_fn(|_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port"));
+    held.map(|listener| listener.local_addr().expect("its address").port())
+}
+
+/// Settings for one small broker that is its own controller, with internal topics small enough to come up at once, and a
+/// session short enough that a killed broker may register anew soon.
+fn properties(folder: &Path, port: u16, controller_port: u16) -> String {
+    let data = folder.join("data");
+    format!(
+        "process.roles=broker,controller
+node.id=1
+controller.quorum.voters=1@127.0.0.1:{controller_port}
+listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller_port}
+advertised.listeners=PLAINTEXT://127.0.0.1:{port}
+inter.broker.listener.name=PLAINTEXT
+controller.listener.names=CONTROLLER
+listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT
+log.dirs={data}
+num.network.threads=2
+num.io.threads=2
+num.partitions=4
+offsets.topic.replication.factor=1
+offsets.topic.num.partitions=4
+transaction.state.log.replication.factor=1
+transaction.state.log.min.isr=1
+transaction.state.log.num.partitions=4
+transaction.abort.timed.out.transaction.cleanup.interval.ms=1000
+share.coordinator.state.topic.replication.factor=1
+share.coordinator.state.topic.min.isr=1
+share.coordinator.state.topic.num.partitions=1
+broker.heartbeat.interval.ms=500
+broker.session.timeout.ms=3000
+group.initial.rebalance.delay.ms=0
+group.min.session.timeout.ms=1000
+auto.create.topics.enable=false
+log.segment.bytes=16777216
+log.index.size.max.bytes=1048576
+log.cleaner.dedupe.buffer.size=16777216
+log.cleaner.io.buffer.size=262144
+log.cleaner.backoff.ms=1000
+",
+        data = data.display()
+    )
+}

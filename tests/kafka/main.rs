@@ -1,0 +1,11 @@
+//! Tests against Apache Kafka: what librdkafka's mock broker cannot prove, above all exactly-once.
+//!
+//! They need a broker: see `broker.rs`.
+
+// A test says what is wrong by panicking, and prints for whoever runs it.
+#![allow(clippy::panic, clippy::print_stdout)]
+
+mod broker;
+mod harness;
+mod process;
+mod topics;
