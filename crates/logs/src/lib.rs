@@ -8,6 +8,8 @@
 //! instances that never met agree on it.
 
 mod bank;
+mod form;
+mod mask;
 mod miner;
 mod occurrence;
 mod recency;

@@ -1,66 +1,43 @@
-//! Cuts a message at white space and masks the tokens that are variables by their look: numbers, hexadecimal ids, paths, hosts,
-//! addresses. What is left, with its order, its count and the level, is hashed into the line's **signature**.
+//! Cuts a message at white space, masks what looks like a variable, and hashes what is left, with its order, its count and
+//! the level, into the line's **signature**. Neighbouring variables count as one, so that a list is a list of any length.
 //!
-//! Fails where a variable looks like a word (a user's name): that is what the miner's merging is for. Only the first
-//! [`BYTES_MAX`] bytes and [`TOKENS_MAX`] tokens count. Cost: one pass over the bytes, no allocation once the scratch has
-//! grown; about a nanosecond a byte. Masking before clustering as in He et al., "Drain", ICWS 2017, section III.B; no
-//! regular expressions, so no bytes can make it slow.
+//! Fails on messages whose kind is told by what is past the first [`BYTES_MAX`] bytes or [`TOKENS_MAX`] tokens. Cost: one pass
+//! over the bytes, some nanoseconds a token more; nothing is allocated once the scratch has grown. Token count and first
+//! token as the first levels of the search, as in He et al., "Drain", ICWS 2017, section III.C.
 
 use foreshock_domain::Level;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
+use crate::mask::{SPACE, class, ends_secret_key, follows_number, precedes_number, variable};
+
 /// Bytes of a message that count; the rest of a long one (a dump, a trace) says nothing more of its kind.
-pub(crate) const BYTES_MAX: usize = 4_096;
-/// Tokens that count; one bit of a `u64` each.
+const BYTES_MAX: usize = 4_096;
+/// Tokens that count; each has a bit in a `u64`.
 pub(crate) const TOKENS_MAX: usize = 64;
-/// Part of every hash: a change of the masking rules changes all ids, and so must change this.
+/// Part of every hash: a change of the masking rules changes ids, and must change this.
 const VERSION: u64 = 1;
 /// What stands for a variable in hashes.
 const WILD: u64 = 0x5bd1_e995_9d1b_3c4f;
 
-const DIGIT: u8 = 1;
-const HEX_LETTER: u8 = 2;
-const LETTER: u8 = 4;
-const DOT: u8 = 8;
-const SLASH: u8 = 16;
-const AT: u8 = 32;
-const KEY_END: u8 = 64;
-const SPACE: u8 = 128;
-/// Without one of these, and short or with a letter beyond `f`, a token is a word.
-const SUSPICIOUS: u8 = DIGIT | DOT | SLASH | AT | KEY_END;
-
-const CLASS: [u8; 256] = classes();
-
-const fn classes() -> [u8; 256] {
-    let mut table = [0; 256];
-    let mut byte = 0;
-    while byte < 256 {
-        #[allow(clippy::cast_possible_truncation)] // byte < 256
-        let b = byte as u8;
-        table[byte] = match b {
-            b'0'..=b'9' => DIGIT,
-            b'a'..=b'f' | b'A'..=b'F' => HEX_LETTER,
-            b'g'..=b'z' | b'G'..=b'Z' => LETTER,
-            b'.' => DOT,
-            b'/' | b'\\' => SLASH,
-            b'@' => AT,
-            b'=' | b':' => KEY_END,
-            b' ' | b'\t' | b'\n' | b'\r' | 0x0b | 0x0c => SPACE,
-            0x80.. => LETTER,
-            _ => 0,
-        };
-        byte += 1;
-    }
-    table
-}
-
-/// One token of the message last scanned.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// One token of the message last scanned; offsets in bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Token {
     pub(crate) start: u32,
-    /// End of what is kept: the whole token of a word, the key of `key=value`, nothing of a variable.
+    /// End of what is kept: all of a word, the key of `key=value`, nothing of another variable.
     pub(crate) kept: u32,
     pub(crate) variable: bool,
+}
+
+impl Token {
+    /// A variable of which nothing is kept.
+    pub(crate) fn is_wild(self) -> bool {
+        self.variable && self.kept == self.start
+    }
+
+    /// The bytes that are kept.
+    pub(crate) fn kept<'a>(&self, message: &'a [u8]) -> &'a [u8] {
+        message.get(self.start as usize..self.kept as usize).unwrap_or_default()
+    }
 }
 
 /// The tokens of one message; kept between messages so that nothing is allocated.
@@ -69,8 +46,9 @@ pub(crate) struct Tokens {
     pub(crate) tokens: Vec<Token>,
     /// Each token's share in the signature, by position.
     pub(crate) shares: Vec<u64>,
-    pub(crate) signature: u64,
+    /// Level and count of tokens, hashed: what can merge has the same.
     pub(crate) frame: u64,
+    pub(crate) signature: u64,
 }
 
 impl Tokens {
@@ -81,26 +59,90 @@ impl Tokens {
         let bytes = message.as_bytes();
         let bytes = bytes.get(..BYTES_MAX).unwrap_or(bytes);
         let mut at = 0;
-        let mut sum = 0u64;
-        while let Some(token) = next_token(bytes, &mut at) {
-            let (token, hash) = token;
-            if self.tokens.len() == TOKENS_MAX {
+        while self.tokens.len() < TOKENS_MAX {
+            let Some((mut token, mut hash)) = next_token(bytes, &mut at) else {
                 break;
+            };
+            let last = self.tokens.last().copied().unwrap_or_default();
+            if !token.variable && is_claimed(bytes, last, token) {
+                (token.kept, token.variable, hash) = (token.start, true, WILD);
             }
-            let share = share(self.tokens.len(), hash);
-            sum = sum.wrapping_add(share);
+            if token.is_wild() {
+                self.claim_date(bytes);
+                if self.tokens.last().is_some_and(|last| last.is_wild()) {
+                    continue;
+                }
+            }
+            self.shares.push(share(self.tokens.len(), hash));
             self.tokens.push(token);
-            self.shares.push(share);
         }
         self.frame = frame(level, self.tokens.len());
-        self.signature = self.frame.wrapping_add(sum);
+        self.signature = self
+            .shares
+            .iter()
+            .fold(self.frame, |sum, share| sum.wrapping_add(*share));
     }
+
+    /// Takes the days and months before a number into it.
+    fn claim_date(&mut self, bytes: &[u8]) {
+        while self
+            .tokens
+            .last()
+            .is_some_and(|last| !last.variable && precedes_number(last.kept(bytes)))
+        {
+            self.tokens.pop();
+            self.shares.pop();
+        }
+    }
+}
+
+/// Whether a word belongs to the variable before it, or is a secret.
+fn is_claimed(bytes: &[u8], last: Token, token: Token) -> bool {
+    if last.variable {
+        last.is_wild() && follows_number(token.kept(bytes))
+    } else {
+        ends_secret_key(last.kept(bytes))
+    }
+}
+
+fn next_token(bytes: &[u8], at: &mut usize) -> Option<(Token, u64)> {
+    let rest = bytes.get(*at..)?;
+    let skipped = rest.iter().position(|&b| class(b) != SPACE)?;
+    let rest = rest.get(skipped..)?;
+    let mut seen = 0;
+    let mut length = rest.len();
+    for (i, &b) in rest.iter().enumerate() {
+        if class(b) == SPACE {
+            length = i;
+            break;
+        }
+        seen |= class(b);
+    }
+    let start = *at + skipped;
+    *at = start + length;
+    let word = rest.get(..length)?;
+    let token = |kept: usize, variable| Token {
+        start: offset(start),
+        kept: offset(start + kept),
+        variable,
+    };
+    Some(match variable(word, seen) {
+        None => (token(length, false), xxh3_64_with_seed(word, VERSION)),
+        Some(0) => (token(0, true), WILD),
+        // Another seed: `size=` with a value after it is not the word `size=`.
+        Some(key) => (token(key, true), xxh3_64_with_seed(word.get(..key)?, !VERSION)),
+    })
+}
+
+#[allow(clippy::cast_possible_truncation)] // offsets are at most BYTES_MAX
+fn offset(at: usize) -> u32 {
+    at as u32
 }
 
 /// What all lines of one level and one count of tokens have in common in their signatures.
 fn frame(level: Option<Level>, tokens: usize) -> u64 {
-    let level = level.map_or(0, |l| l as u64 + 1);
-    mix(VERSION << 32 | level << 16 | tokens as u64)
+    let level = level.map_or(0, |level| level as u64 + 1);
+    mix((VERSION << 32) | (level << 16) | tokens as u64)
 }
 
 /// A token's share in the signature. Signatures are sums of shares, so that the signature with one token wild costs two
@@ -114,99 +156,97 @@ pub(crate) fn wild_share(position: usize) -> u64 {
     share(position, WILD)
 }
 
-/// Finaliser of `SplitMix64` (Steele, Lea, Flood, 2014): every input bit reaches every output bit.
+/// Finaliser of `SplitMix64` (Steele, Lea, Flood, OOPSLA 2014): every input bit reaches every output bit.
 fn mix(mut x: u64) -> u64 {
     x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
     x ^ (x >> 31)
 }
 
-fn next_token(bytes: &[u8], at: &mut usize) -> Option<(Token, u64)> {
-    let rest = bytes.get(*at..)?;
-    let skipped = rest.iter().position(|&b| CLASS[b as usize] & SPACE == 0)?;
-    let start = *at + skipped;
-    let rest = rest.get(skipped..)?;
-    let mut seen = 0u8;
-    let mut length = rest.len();
-    for (i, &b) in rest.iter().enumerate() {
-        let class = CLASS[b as usize];
-        if class & SPACE != 0 {
-            length = i;
-            break;
-        }
-        seen |= class;
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shown(message: &str) -> String {
+        let mut tokens = Tokens::default();
+        tokens.scan(message, None);
+        let words: Vec<String> = (tokens.tokens.iter())
+            .map(|t| {
+                format!(
+                    "{}{}",
+                    String::from_utf8_lossy(t.kept(message.as_bytes())),
+                    if t.variable { "<*>" } else { "" }
+                )
+            })
+            .collect();
+        words.join(" ")
     }
-    *at = start + length;
-    let token = rest.get(..length)?;
-    let kept = if seen & SUSPICIOUS == 0 && (length < 8 || seen & (LETTER | HEX_LETTER) != HEX_LETTER) {
-        None
-    } else {
-        variable(token, seen)
-    };
-    let place = |kept: usize, variable| Token {
-        start: offset(start),
-        kept: offset(start + kept),
-        variable,
-    };
-    Some(match kept {
-        None => (place(length, false), xxh3_64_with_seed(token, VERSION)),
-        Some(0) => (place(0, true), WILD),
-        Some(key) => (place(key, true), xxh3_64_with_seed(token.get(..key)?, !VERSION)),
-    })
-}
 
-#[allow(clippy::cast_possible_truncation)] // offsets are below BYTES_MAX
-fn offset(at: usize) -> u32 {
-    at as u32
-}
+    fn signature(message: &str, level: Option<Level>) -> u64 {
+        let mut tokens = Tokens::default();
+        tokens.scan(message, level);
+        tokens.signature
+    }
 
-/// Whether a token is a variable, and then how many of its first bytes are a key that stays (`size=` of `size=12`).
-fn variable(token: &[u8], seen: u8) -> Option<usize> {
-    let is_variable = seen & DIGIT != 0
-        || (seen & (SUSPICIOUS | LETTER) == 0 && token.len() >= 8)
-        || (seen & AT != 0 && is_address(token))
-        || (seen & SLASH != 0 && is_path(token))
-        || (seen & DOT != 0 && is_host(token));
-    is_variable.then(|| key_length(token))
-}
+    #[test]
+    fn scans_by_case() {
+        for (message, expected) in [
+            ("", ""),
+            (" \t ", ""),
+            ("  took  12 ms ", "took <*>"),
+            ("free 1.5 KB, used 3 GB.", "free <*> used <*>"),
+            ("at Thu Aug 11 10:00:00 PDT 2005 from a", "at <*> from a"),
+            ("ids 1 2 3 4", "ids <*>"),
+            ("a=1 b=2", "a=<*> b=<*>"),
+            ("May we?", "May we?"),
+            ("password: hunter two", "password: <*> two"),
+            ("bad \u{fffd}\u{fffd} bytes", "bad \u{fffd}\u{fffd} bytes"),
+        ] {
+            assert_eq!(shown(message), expected, "{message:?}");
+        }
+    }
 
-fn is_address(token: &[u8]) -> bool {
-    token
-        .windows(3)
-        .any(|w| w[1] == b'@' && is_alphanumeric(w[0]) && is_alphanumeric(w[2]))
-}
+    #[test]
+    fn signatures_tell_words_order_count_and_level() {
+        let base = signature("disk full on 7", None);
+        assert_eq!(base, signature("disk   full on 12345", None));
+        for other in [
+            "full disk on 7",
+            "disk full on",
+            "disk full on 7 now",
+            "disc full on 7",
+            "",
+        ] {
+            assert_ne!(base, signature(other, None), "{other}");
+        }
+        assert_ne!(base, signature("disk full on 7", Some(Level::Error)));
+        assert_ne!(signature("size= a", None), signature("size=1 a", None));
+    }
 
-fn is_path(token: &[u8]) -> bool {
-    let slashes = token.iter().filter(|&&b| b == b'/' || b == b'\\').count();
-    slashes >= 2 || (slashes == 1 && token.len() > 1 && token[0] == b'/')
-}
+    #[test]
+    fn identity_is_pinned() {
+        // Ids are in users' dashboards and alert rules: a change of this number is a change of all of them.
+        assert_eq!(
+            signature("Accepted password for root from 10.0.0.1 port 22", Some(Level::Info)),
+            PINNED
+        );
+    }
 
-fn is_host(token: &[u8]) -> bool {
-    token
-        .windows(3)
-        .filter(|w| w[1] == b'.' && is_alphanumeric(w[0]) && is_alphanumeric(w[2]))
-        .count()
-        >= 2
-}
+    const PINNED: u64 = 0;
 
-fn is_alphanumeric(b: u8) -> bool {
-    CLASS[b as usize] & (DIGIT | HEX_LETTER | LETTER) != 0
-}
+    #[test]
+    fn only_so_much_of_a_long_line_counts() {
+        let long = "word ".repeat(300_000);
+        assert_eq!(signature(&long, None), signature(&long[..BYTES_MAX], None));
+        assert_eq!(shown(&long).split(' ').count(), TOKENS_MAX);
+    }
 
-/// Length of `key=` or `key:` at the head of a variable, 0 where there is none.
-fn key_length(token: &[u8]) -> usize {
-    let Some(end) = token
-        .iter()
-        .position(|&b| CLASS[b as usize] & (KEY_END | DIGIT | SLASH | AT) != 0)
-    else {
-        return 0;
-    };
-    let named = token[..end]
-        .iter()
-        .any(|&b| CLASS[b as usize] & (LETTER | HEX_LETTER) != 0);
-    if named && CLASS[token[end] as usize] & KEY_END != 0 && end + 1 < token.len() {
-        end + 1
-    } else {
-        0
+    proptest::proptest! {
+        #[test]
+        fn any_text_scans(message in "\\PC*") {
+            let mut tokens = Tokens::default();
+            tokens.scan(&message, None);
+            proptest::prop_assert!(tokens.tokens.len() <= TOKENS_MAX && tokens.tokens.len() == tokens.shares.len());
+        }
     }
 }
