@@ -222,3 +222,141 @@ impl Burn {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const MINUTE: i64 = 60_000;
+    const OBJECTIVE: f64 = 0.999;
+    const START: Timestamp = Timestamp::from_secs(1_800_000_000);
+
+    /// Feeds minutes of (errors, total) and says at which minute a burn began or ended, and its onset or end as a minute.
+    fn run(minutes: &[(f64, f64)], min_events: f64) -> Vec<(usize, &'static str, i64)> {
+        let mut burn = Burn::new("slo");
+        let mut out = Vec::new();
+        for (i, (errors, total)) in minutes.iter().enumerate() {
+            let start = START + i as i64 * MINUTE;
+            burn.add(start, true, *errors);
+            burn.add(start, false, *total);
+            let minute = |at: Timestamp| (at - START).div_euclid(MINUTE);
+            match burn.evaluate(start + MINUTE, OBJECTIVE, min_events) {
+                Some(Change::Began { onset, .. }) => out.push((i, "began", minute(onset))),
+                Some(Change::Ended { ended, .. }) => out.push((i, "ended", minute(ended))),
+                None => {}
+            }
+        }
+        out
+    }
+
+    fn minutes(parts: &[(usize, f64, f64)]) -> Vec<(f64, f64)> {
+        parts
+            .iter()
+            .flat_map(|(count, errors, total)| std::iter::repeat_n((*errors, *total), *count))
+            .collect()
+    }
+
+    #[test]
+    fn burns() {
+        // 1,000 events a minute; the budget is one in a thousand, the fast limit 14.4 in a thousand.
+        let cases = [
+            ("no traffic", minutes(&[(120, 0.0, 0.0)]), 100.0, vec![]),
+            ("no errors", minutes(&[(120, 0.0, 1_000.0)]), 100.0, vec![]),
+            ("within the budget", minutes(&[(600, 1.0, 1_000.0)]), 100.0, vec![]),
+            ("just under both limits", minutes(&[(400, 5.9, 1_000.0)]), 100.0, vec![]),
+            (
+                "at the fast limit from the start",
+                minutes(&[(1, 14.4, 1_000.0)]),
+                100.0,
+                vec![(0, "began", 0)],
+            ),
+            // 60 bad minutes at 10 in a thousand are 1.67 over 6 h at first; they pass 6 when 216 of 360 are bad.
+            (
+                "slow burn",
+                minutes(&[(360, 0.0, 1_000.0), (300, 10.0, 1_000.0)]),
+                100.0,
+                vec![(575, "began", 360)],
+            ),
+            // 100 % bad: the hour passes 14.4 in a thousand within its first bad minute, the 5 minutes too.
+            (
+                "outage",
+                minutes(&[(60, 0.0, 1_000.0), (10, 1_000.0, 1_000.0)]),
+                100.0,
+                vec![(60, "began", 60)],
+            ),
+            ("little traffic", minutes(&[(10, 9.0, 9.0)]), 100.0, vec![]),
+            (
+                "enough traffic at last",
+                minutes(&[(12, 9.0, 9.0)]),
+                100.0,
+                vec![(11, "began", 0)],
+            ),
+            ("errors without totals", minutes(&[(10, 100.0, 0.0)]), 1.0, vec![]),
+            (
+                "a blip is not sustained",
+                minutes(&[(360, 0.0, 1_000.0), (1, 200.0, 1_000.0), (60, 0.0, 1_000.0)]),
+                100.0,
+                vec![],
+            ),
+        ];
+        for (name, minutes, min_events, expected) in cases {
+            assert_eq!(run(&minutes, min_events), expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn an_outage_ends_when_the_short_windows_are_clean() {
+        let minutes = minutes(&[(360, 0.0, 1_000.0), (30, 500.0, 1_000.0), (60, 0.0, 1_000.0)]);
+        let got = run(&minutes, 100.0);
+        assert_eq!(got.len(), 2, "{got:?}");
+        assert_eq!((got[0].1, got[0].2), ("began", 360));
+        // The 6 h pair's short window holds the last bad minute for up to 30 minutes more.
+        assert_eq!(got[1].1, "ended");
+        assert!((390..=396).contains(&got[1].2), "to the bucket: {got:?}");
+        assert!((390..=425).contains(&got[1].0), "{got:?}");
+    }
+
+    #[test]
+    fn what_is_no_count_counts_nothing() {
+        let mut burn = Burn::new("slo");
+        for x in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY, -5.0, 0.0] {
+            burn.add(START, true, x);
+            burn.add(START, false, x);
+        }
+        assert_eq!(burn, Burn::new("slo"));
+        burn.add(Timestamp::MIN, true, 1.0);
+        burn.add(Timestamp::from_millis(i64::MAX), true, 1.0);
+        assert_eq!(burn.evaluate(Timestamp::from_millis(i64::MAX), OBJECTIVE, 0.0), None);
+    }
+
+    proptest! {
+        #[test]
+        fn the_order_within_the_long_window_does_not_matter(
+            mut events in proptest::collection::vec((0i64..60, any::<bool>(), 1u8..100), 1..50)
+        ) {
+            let feed = |events: &[(i64, bool, u8)]| {
+                let mut burn = Burn::new("slo");
+                events.iter().for_each(|(m, errors, n)| burn.add(START + m * MINUTE, *errors, f64::from(*n)));
+                burn.rings.iter_mut().for_each(|r| r.advance(START + 60 * MINUTE - 1));
+                burn
+            };
+            let forward = feed(&events);
+            events.reverse();
+            prop_assert_eq!(feed(&events), forward);
+        }
+
+        #[test]
+        fn sums_are_those_of_the_naive_formula(events in proptest::collection::vec((0i64..200, 1u8..100), 1..80)) {
+            let mut ring = Ring::new(MINUTE);
+            events.iter().for_each(|(m, n)| ring.add(START + m * MINUTE, f64::from(*n), 0.0));
+            let newest = events.iter().map(|(m, _)| *m).max().unwrap();
+            for (count, buckets) in [(LONG_BUCKETS, 60), (SHORT_BUCKETS, 5)] {
+                // An event that came when the ring had moved past it is lost, and would be outside the sum in any case.
+                let naive: f64 = events.iter().filter(|(m, _)| newest - m < buckets).map(|(_, n)| f64::from(*n)).sum();
+                prop_assert_eq!(ring.sums(count).errors, naive);
+            }
+        }
+    }
+}

@@ -89,3 +89,163 @@ impl Decoder {
         }
     }
 }
+
+/// Decodes a record and writes each item as one line, for case tables.
+#[cfg(test)]
+pub(crate) fn decode_to_text(format: Format, payload: &[u8]) -> Result<(Decoded, Vec<String>), DecodeError> {
+    use foreshock_domain::Timestamp;
+    let time = |at: Option<Timestamp>| at.map_or_else(|| "-".to_owned(), |at| at.as_millis().to_string());
+    let labels = |all: &foreshock_domain::LabelPairs<'_>| {
+        assert!(all.is_sorted_by(|a, b| a.0 < b.0), "labels are sorted, each key once");
+        all.iter()
+            .map(|(k, v)| format!("{k}={v}"))
+            .collect::<Vec<_>>()
+            .join(",")
+    };
+    let mut items = Vec::new();
+    let decoded = Decoder::new(format).decode(payload, &mut |input| {
+        items.push(match input {
+            Input::Sample(s) => {
+                let kind = s.kind.map_or_else(String::new, |kind| format!(" {kind:?}"));
+                format!("{}{{{}}} {} at {}{kind}", s.name, labels(s.labels), s.value, time(s.at))
+            }
+            Input::Line(l) => {
+                let level = l.level.map_or_else(|| "-".to_owned(), |level| format!("{level:?}"));
+                format!("{} {level} {{{}}} {}", time(l.at), labels(l.labels), l.message)
+            }
+            Input::Incident(i) => {
+                let summary = i.summary.as_deref().unwrap_or("-");
+                format!(
+                    "{} {} {} {} {summary}",
+                    i.entity,
+                    i.class,
+                    time(Some(i.onset)),
+                    time(i.end)
+                )
+            }
+        });
+    })?;
+    assert_eq!(decoded.items, items.len(), "the count is the number of calls");
+    Ok((decoded, items))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn large_records_are_refused_unread() {
+        let mut decoder = Decoder::with_payload_bytes_max(Format::LogText, 10);
+        assert_eq!(decoder.decode(b"0123456789", &mut |_| {}).unwrap().items, 1);
+        let error = decoder.decode(b"0123456789a", &mut |_| {}).unwrap_err();
+        assert_eq!(error.to_string(), "record of 11 bytes, expected at most 10");
+    }
+
+    #[test]
+    fn a_refused_record_leaves_nothing_behind() {
+        for format in Format::ALL {
+            let mut decoder = Decoder::new(format);
+            // Good items first, so that there is something to leave behind.
+            let bad = br#"[{"name":"a","value":1,"fields":{"x":1},"message":"m","entity":"e","onset":1000000000},7]"#;
+            let refused = decoder.decode(bad, &mut |_| assert_eq!(format, Format::LogText, "all or nothing"));
+            assert_eq!(refused.is_err(), format != Format::LogText);
+            let good = br#"{"name":"b","value":2,"fields":{"x":1},"message":"m","entity":"e","onset":1000000000}"#;
+            assert_eq!(decoder.decode(good, &mut |_| {}).unwrap().items, 1, "{format}");
+        }
+    }
+
+    #[test]
+    fn hostile_records_have_a_defined_outcome() {
+        let deep = format!("{}1{}", "[".repeat(100_000), "]".repeat(100_000));
+        let deep_value = format!("{{\"x\":{deep}}}");
+        let cases: [(&str, &[u8], &str); 12] = [
+            ("empty", b"", "empty record, expected a JSON object"),
+            ("white space", b" \r\n\t ", "empty record, expected a JSON object"),
+            (
+                "only a byte order mark",
+                b"\xEF\xBB\xBF",
+                "empty record, expected a JSON object",
+            ),
+            ("cut short", b"{\"name\":", "EOF while parsing a value at line 1 byte 8"),
+            ("not JSON", b"\x00\x00\x00\x01", "expected value at line 1 byte 1"),
+            (
+                "not UTF-8",
+                b"{\"\xFF\":1}",
+                "invalid unicode code point at line 1 byte 3",
+            ),
+            (
+                "a number",
+                b"42",
+                "invalid type: integer `42`, expected an object or an array of objects at line 1 byte 2",
+            ),
+            (
+                "an array of numbers",
+                b"[\n1]",
+                "invalid type: integer `1`, expected an object at line 2 byte 1",
+            ),
+            (
+                "huge number",
+                b"{\"x\":[1e999]}{\"timestamp\":1e999}",
+                "number out of range at line 1 byte 31",
+            ),
+            (
+                "second document on its line",
+                b"\n{}\n{]",
+                "key must be a string at line 3 byte 2",
+            ),
+            (
+                "nested arrays",
+                deep.as_bytes(),
+                "invalid type: sequence, expected an object at line 1 byte 1",
+            ),
+            ("nested without end", deep_value.as_bytes(), "recursion limit exceeded"),
+        ];
+        for format in [
+            Format::TelegrafJson,
+            Format::PlainJson,
+            Format::LogJson,
+            Format::IncidentJson,
+        ] {
+            for (name, payload, expected) in cases {
+                let mut decoder = Decoder::new(format);
+                let outcome = decoder.decode(payload, &mut |_| panic!("{name}: all or nothing"));
+                let error = outcome.unwrap_err().to_string();
+                assert!(error.len() <= 240, "{name}: {error}");
+                // A required key may be missed before the later mistake is met.
+                let missed = error.starts_with("missing field") || error.starts_with("no message");
+                assert!(missed || error.starts_with(expected), "{format}, {name}: {error}");
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn arbitrary_bytes_never_panic(payload in proptest::collection::vec(any::<u8>(), 0..300)) {
+            for format in Format::ALL {
+                let _ = Decoder::new(format).decode(&payload, &mut |_| {});
+            }
+        }
+
+        #[test]
+        fn almost_json_never_panics(payload in r#"[\[\]{}",:0-9.eE+\-a-z@_\\ \n]{0,120}"#) {
+            for format in Format::ALL {
+                let _ = Decoder::new(format).decode(payload.as_bytes(), &mut |_| {});
+            }
+        }
+
+        #[test]
+        fn damaged_records_are_whole_or_refused(at in 0usize..200, byte in any::<u8>(), cut in 0usize..200) {
+            let record = br#"{"timestamp":"2026-01-31T12:00:00Z","name":"up","value":"1","labels":{"job":"web"},"fields":{"x":1},"tags":{"a":"b"},"message":"m","level":"info","entity":"e","class":"c","onset":1000000000,"end":null}"#;
+            let mut damaged = record.to_vec();
+            if let Some(b) = damaged.get_mut(at) { *b = byte; }
+            damaged.truncate(record.len() - cut.min(record.len()));
+            for format in Format::ALL {
+                let mut calls = 0;
+                let outcome = Decoder::new(format).decode(&damaged, &mut |_| calls += 1);
+                prop_assert_eq!(outcome.map_or(0, |d| d.items), calls);
+            }
+        }
+    }
+}

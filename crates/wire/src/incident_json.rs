@@ -139,3 +139,107 @@ fn moment<'de, A: MapAccess<'de>>(found: &Scalar<'de>) -> Result<Option<Timestam
             .ok_or_else(|| other.unexpected("an epoch time or RFC 3339 from 1970 to 9999")),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::decoder::decode_to_text;
+    use crate::format::Format;
+
+    #[test]
+    fn records() {
+        let cases: [(&str, &str, &[&str]); 6] = [
+            (
+                "open",
+                r#"{"entity":"db-1","class":"outage","onset":"2026-01-31T12:00:00Z","end":null,"summary":"db is down"}"#,
+                &["db-1 outage 1769860800000 - db is down"],
+            ),
+            (
+                "over",
+                r#"{"entity":"db-1","onset":1769860800,"end":1769860860}"#,
+                &["db-1 declared 1769860800000 1769860860000 -"],
+            ),
+            (
+                "empty end",
+                r#"{"entity":"a","class":"","onset":1000000000,"end":"","summary":7}"#,
+                &["a declared 1000000000000 - -"],
+            ),
+            (
+                "an instant",
+                r#"{"entity":"a","onset":1000000000,"end":1000000000}"#,
+                &["a declared 1000000000000 1000000000000 -"],
+            ),
+            (
+                "array",
+                r#"[{"entity":"a","onset":1000000000},{"entity":"b","onset":1000000001}]"#,
+                &["a declared 1000000000000 - -", "b declared 1000000001000 - -"],
+            ),
+            (
+                "unknown keys",
+                r#"{"status":{"x":[]},"entity":"a","onset":1000000000}"#,
+                &["a declared 1000000000000 - -"],
+            ),
+        ];
+        for (name, payload, expected) in cases {
+            let (_, items) =
+                decode_to_text(Format::IncidentJson, payload.as_bytes()).unwrap_or_else(|e| panic!("{name}: {e}"));
+            assert_eq!(items, expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn refusals() {
+        let cases = [
+            ("no entity", r#"{"onset":1000000000}"#, "missing field `entity`"),
+            (
+                "empty entity",
+                r#"{"entity":"","onset":1000000000}"#,
+                "missing field `entity`",
+            ),
+            ("no onset", r#"{"entity":"a"}"#, "missing field `onset`"),
+            (
+                "bad onset",
+                r#"{"entity":"a","onset":"now"}"#,
+                "invalid value: string \"now\", expected an epoch time",
+            ),
+            (
+                "end first",
+                r#"{"entity":"a","onset":2000000000,"end":1000000000}"#,
+                "end before onset",
+            ),
+            (
+                "entity of the wrong kind",
+                r#"{"entity":7,"onset":1000000000}"#,
+                "invalid value: integer `7`, expected an entity",
+            ),
+        ];
+        for (name, payload, expected) in cases {
+            let error = decode_to_text(Format::IncidentJson, payload.as_bytes())
+                .unwrap_err()
+                .to_string();
+            assert!(error.starts_with(expected), "{name}: {error}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_written_is_read_back(
+            entity in ".{1,40}", class in ".{1,40}", summary in proptest::option::of(".{1,40}"),
+            onset in 0i64..4_000_000_000_000, lasts in proptest::option::of(0i64..100_000_000),
+        ) {
+            let onset = Timestamp::from_millis(onset);
+            let incident = Incident {
+                entity: Entity::new(&entity),
+                class: class.into(),
+                onset,
+                end: lasts.map(|ms| onset + ms),
+                summary: summary.map(Into::into),
+            };
+            let mut bytes = Vec::new();
+            encode(&incident, &mut bytes);
+            prop_assert_eq!(decode(&bytes).unwrap(), vec![incident]);
+        }
+    }
+}

@@ -346,3 +346,112 @@ impl<'de> Visitor<'de> for Value<'_, 'de> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::decoder::decode_to_text;
+    use crate::format::Format;
+
+    #[test]
+    fn lines() {
+        let cases = [
+            (
+                "filebeat",
+                r#"{"@timestamp":"2026-01-31T12:00:00.123Z","log":{"level":"error"},"message":"refused","host":{"name":"web-17","ip":["10.0.0.17"]},"service":{"name":"checkout"}}"#,
+                "1769860800123 Error {host=web-17,service=checkout} refused",
+                0,
+            ),
+            (
+                "fluent bit",
+                r#"{"@timestamp":1769860800.123,"log":"line\n","stream":"stderr","kubernetes":{"pod_name":"p-1","namespace_name":"shop","container_name":"c","host":"node-1","labels":{"app":"x"}}}"#,
+                "1769860800123 - {container=c,namespace=shop,node=node-1,pod=p-1} line",
+                0,
+            ),
+            (
+                "dotted",
+                r#"{"ts":1769860800,"msg":"m","log.level":"WARN","host.name":"h","kubernetes.pod.name":"p"}"#,
+                "1769860800000 Warning {host=h,pod=p} m",
+                0,
+            ),
+            (
+                "pino",
+                r#"{"level":50,"time":1769860800123,"hostname":"h","msg":"m"}"#,
+                "1769860800123 Error {host=h} m",
+                0,
+            ),
+            (
+                "gelf",
+                r#"{"host":"h","level":2,"message":"m"}"#,
+                "- Fatal {host=h} m",
+                0,
+            ),
+            (
+                "rank before order",
+                r#"{"hostname":"b","host":"a","time":2,"timestamp":1,"msg":"y","message":"x","severity":"info","level":"error"}"#,
+                "1000 Error {host=a} x",
+                0,
+            ),
+            ("last of equal keys", r#"{"message":"a","message":"b"}"#, "- - {} b", 0),
+            (
+                "bad time and level",
+                r#"{"message":"a","time":"31/Jan/2026","level":"loud"}"#,
+                "- - {} a",
+                2,
+            ),
+            (
+                "null",
+                r#"{"message":"a","time":null,"host":null,"level":null}"#,
+                "- - {} a",
+                0,
+            ),
+            (
+                "label of the wrong kind",
+                r#"{"message":"a","host":["x"],"pod":7}"#,
+                "- - {} a",
+                2,
+            ),
+            (
+                "long label",
+                &format!(r#"{{"message":"a","pod":"{}"}}"#, "x".repeat(257)),
+                "- - {} a",
+                1,
+            ),
+            (
+                "message of the wrong kind, next",
+                r#"{"message":{"x":1},"msg":"b"}"#,
+                "- - {} b",
+                1,
+            ),
+        ];
+        for (name, payload, expected, skipped) in cases {
+            let (decoded, items) =
+                decode_to_text(Format::LogJson, payload.as_bytes()).unwrap_or_else(|e| panic!("{name}: {e}"));
+            assert_eq!(items, [expected], "{name}");
+            assert_eq!(decoded.skipped, skipped, "{name}");
+        }
+    }
+
+    #[test]
+    fn records() {
+        let lines = "{\"msg\":\"a\"}\n{\"msg\":\"b\",\"host\":\"h\"}\n";
+        assert_eq!(
+            decode_to_text(Format::LogJson, lines.as_bytes()).unwrap().1,
+            ["- - {} a", "- - {host=h} b"]
+        );
+        for none in [
+            "{}",
+            r#"{"level":"info"}"#,
+            r#"{"message":""}"#,
+            r#"{"message":null}"#,
+            r#"{"message":7}"#,
+        ] {
+            let error = decode_to_text(Format::LogJson, none.as_bytes())
+                .unwrap_err()
+                .to_string();
+            assert!(
+                error.starts_with("no message, expected a text under message, msg, log, body or event"),
+                "{none}: {error}"
+            );
+        }
+    }
+}

@@ -151,3 +151,118 @@ fn token_level(token: &str) -> Option<Level> {
 fn is_prose(token: &str) -> bool {
     token.len() > 1 && token.bytes().all(|b| b.is_ascii_alphabetic())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::decoder::decode_to_text;
+    use crate::format::Format;
+
+    #[test]
+    fn lines() {
+        let cases = [
+            ("plain", "all is well", "- - {} all is well"),
+            (
+                "time and level",
+                "2015-07-29 17:41:44,747 - INFO  [main:Server@1] - started",
+                "1438191704747 Info {} [main:Server@1] - started",
+            ),
+            (
+                "rfc 3339",
+                "2026-01-31T12:00:00Z warn: disk slow",
+                "1769860800000 Warning {} disk slow",
+            ),
+            ("offset", "2026-01-31T13:00:00.5+01:00 x", "1769860800500 - {} x"),
+            (
+                "in brackets",
+                "[2026-01-31 12:00:00] [error] no route",
+                "1769860800000 Error {} no route",
+            ),
+            (
+                "level after the process",
+                "2017-05-16 00:00:00.008 25746 INFO nova.api [req-1] GET",
+                "1494892800008 Info {} 25746 INFO nova.api [req-1] GET",
+            ),
+            (
+                "level after foreign time",
+                "081109 203615 148 INFO dfs.DataNode: got it",
+                "- Info {} 081109 203615 148 INFO dfs.DataNode: got it",
+            ),
+            ("level at the start", "ERROR: it broke", "- Error {} it broke"),
+            ("level alone", "ERROR", "- Error {} ERROR"),
+            ("level in prose", "no error was found", "- - {} no error was found"),
+            ("capitals in prose", "the FATAL flaw", "- - {} the FATAL flaw"),
+            (
+                "alert in prose",
+                "alert: users signed in",
+                "- - {} alert: users signed in",
+            ),
+            ("go panic", "panic: runtime error", "- Fatal {} runtime error"),
+            ("key and value", "level=warn ts=1 msg=x", "- Warning {} ts=1 msg=x"),
+            (
+                "only a time",
+                "2026-01-31 12:00:00",
+                "1769860800000 - {} 2026-01-31 12:00:00",
+            ),
+            ("no such day", "2026-02-30 12:00:00 x", "- - {} 2026-02-30 12:00:00 x"),
+            ("open bracket", "[INFO and no end", "- Info {} and no end"),
+            ("carriage return", "windows\r", "- - {} windows"),
+        ];
+        for (name, line, expected) in cases {
+            let (_, items) = decode_to_text(Format::LogText, line.as_bytes()).unwrap();
+            assert_eq!(items, [expected], "{name}");
+        }
+    }
+
+    #[test]
+    fn records() {
+        let long = "é".repeat(MESSAGE_BYTES_MAX);
+        let cases: [(&str, &[u8], Decoded); 6] = [
+            ("empty", b"", Decoded::default()),
+            ("blank lines", b"\n \r\n\t\n", Decoded::default()),
+            (
+                "three lines",
+                b"a\n\nb\nc\n",
+                Decoded {
+                    items: 3,
+                    ..Decoded::default()
+                },
+            ),
+            (
+                "not UTF-8",
+                b"a\xFFb\nc",
+                Decoded {
+                    items: 2,
+                    replaced: 1,
+                    ..Decoded::default()
+                },
+            ),
+            (
+                "NUL",
+                b"\0\0",
+                Decoded {
+                    items: 1,
+                    ..Decoded::default()
+                },
+            ),
+            (
+                "long",
+                long.as_bytes(),
+                Decoded {
+                    items: 1,
+                    cut: 1,
+                    ..Decoded::default()
+                },
+            ),
+        ];
+        for (name, payload, expected) in cases {
+            assert_eq!(decode_to_text(Format::LogText, payload).unwrap().0, expected, "{name}");
+        }
+        assert_eq!(
+            decode_to_text(Format::LogText, b"a\xFFb").unwrap().1,
+            ["- - {} a\u{fffd}b"]
+        );
+        let error = decode_to_text(Format::LogText, "x\n".repeat(ITEMS_MAX + 1).as_bytes()).unwrap_err();
+        assert_eq!(error.reason(), "too many lines, expected at most 10000 a record");
+    }
+}

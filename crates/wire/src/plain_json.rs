@@ -148,3 +148,176 @@ fn metric_kind(found: &Scalar<'_>) -> Option<MetricKind> {
         _ => None,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::decoder::decode_to_text;
+    use crate::format::Format;
+
+    #[test]
+    fn records() {
+        let cases: [(&str, &str, &[&str]); 17] = [
+            (
+                "prometheus-kafka-adapter",
+                r#"{"timestamp":"1970-01-01T19:29:39.333Z","value":"9876543210","name":"up","labels":{"__name__":"up","label1":"value1","job":"x"}}"#,
+                &["up{job=x,label1=value1} 9876543210 at 70179333"],
+            ),
+            (
+                "numbers",
+                r#"{"timestamp":1458229140,"name":"a","value":-1.5e3}"#,
+                &["a{} -1500 at 1458229140000"],
+            ),
+            ("no time", r#"{"name":"a","value":1}"#, &["a{} 1 at -"]),
+            (
+                "null time",
+                r#"{"name":"a","value":1,"timestamp":null}"#,
+                &["a{} 1 at -"],
+            ),
+            ("NaN", r#"{"name":"a","value":"NaN"}"#, &["a{} NaN at -"]),
+            ("+Inf", r#"{"name":"a","value":"+Inf"}"#, &["a{} inf at -"]),
+            ("-Inf", r#"{"name":"a","value":"-Inf"}"#, &["a{} -inf at -"]),
+            ("null is missing", r#"{"name":"a","value":null}"#, &["a{} NaN at -"]),
+            ("boolean", r#"{"name":"a","value":true}"#, &["a{} 1 at -"]),
+            (
+                "array",
+                r#"[{"name":"a","value":1},{"name":"b","value":2}]"#,
+                &["a{} 1 at -", "b{} 2 at -"],
+            ),
+            ("empty array", "[]", &[]),
+            (
+                "lines",
+                "{\"name\":\"a\",\"value\":1}\r\n\r\n{\"name\":\"b\",\"value\":2}\n",
+                &["a{} 1 at -", "b{} 2 at -"],
+            ),
+            (
+                "byte order mark",
+                "\u{feff}{\"name\":\"a\",\"value\":1}",
+                &["a{} 1 at -"],
+            ),
+            (
+                "last of equal keys",
+                r#"{"name":"a","name":"b","value":1,"value":2,"labels":{"x":"1"},"labels":{"y":"1","y":"2"}}"#,
+                &["b{y=2} 2 at -"],
+            ),
+            (
+                "labels of any kind",
+                r#"{"name":"a","value":1,"labels":{"n":1,"f":0.5,"b":false,"z":null,"e":"","o":{"p":[]}}}"#,
+                &["a{b=false,f=0.5,n=1} 1 at -"],
+            ),
+            (
+                "escapes",
+                r#"{"n\u0061me":"\u00e9","value":1,"labels":{"a":"x\ny"}}"#,
+                &["é{a=x\ny} 1 at -"],
+            ),
+            (
+                "unknown keys and kind",
+                r#"{"name":"a","x":{"y":[1,{}]},"value":1,"type":"COUNTER"}"#,
+                &["a{} 1 at - Counter"],
+            ),
+        ];
+        for (name, payload, expected) in cases {
+            let (_, items) =
+                decode_to_text(Format::PlainJson, payload.as_bytes()).unwrap_or_else(|e| panic!("{name}: {e}"));
+            assert_eq!(items, expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn refusals() {
+        let long = "x".repeat(257);
+        let many: Vec<String> = (0..65).map(|i| format!("\"l{i}\":\"v\"")).collect();
+        let cases = [
+            (
+                "no name",
+                r#"{"value":1}"#.to_owned(),
+                "missing field `name` at line 1 byte 11",
+            ),
+            (
+                "no value",
+                r#"{"name":"a"}"#.to_owned(),
+                "missing field `value` at line 1 byte 12",
+            ),
+            (
+                "empty name",
+                r#"{"name":"","value":1}"#.to_owned(),
+                "invalid value: string \"\", expected a metric name",
+            ),
+            (
+                "text",
+                r#"{"name":"a","value":"high"}"#.to_owned(),
+                "invalid value: string \"high\", expected a number",
+            ),
+            (
+                "empty text",
+                r#"{"name":"a","value":""}"#.to_owned(),
+                "invalid value: string \"\", expected a number",
+            ),
+            (
+                "overflow in text",
+                r#"{"name":"a","value":"1e999"}"#.to_owned(),
+                "invalid value: string \"1e999\", expected a number",
+            ),
+            (
+                "overflow",
+                r#"{"name":"a","value":1e999}"#.to_owned(),
+                "number out of range",
+            ),
+            (
+                "object",
+                r#"{"name":"a","value":{}}"#.to_owned(),
+                "invalid value: an array or object, expected a number",
+            ),
+            (
+                "bad time",
+                r#"{"name":"a","value":1,"timestamp":"soon"}"#.to_owned(),
+                "invalid value: string \"soon\", expected an epoch time",
+            ),
+            (
+                "time before 1970",
+                r#"{"name":"a","value":1,"timestamp":-1}"#.to_owned(),
+                "invalid value: integer `-1`, expected an epoch time",
+            ),
+            (
+                "labels are no object",
+                r#"{"name":"a","value":1,"labels":"x"}"#.to_owned(),
+                "invalid type: string \"x\", expected an object of labels",
+            ),
+            (
+                "long name",
+                format!(r#"{{"name":"{long}","value":1}}"#),
+                "metric name of 257 bytes, expected at most 256",
+            ),
+            (
+                "long label",
+                format!(r#"{{"name":"a","value":1,"labels":{{"a":"{long}"}}}}"#),
+                "label value of 257 bytes, expected at most 256",
+            ),
+            (
+                "many labels",
+                format!(r#"{{"name":"a","value":1,"labels":{{{}}}}}"#, many.join(",")),
+                "too many labels, expected at most 64",
+            ),
+            (
+                "many items",
+                format!("[{}]", vec![r#"{"name":"a","value":1}"#; 10_001].join(",")),
+                "too many items, expected at most 10000",
+            ),
+            (
+                "many documents",
+                r#"{"name":"a","value":1}"#.repeat(10_001),
+                "too many items, expected at most 10000",
+            ),
+            (
+                "trailing garbage",
+                r#"{"name":"a","value":1} x"#.to_owned(),
+                "expected value at line 1",
+            ),
+        ];
+        for (name, payload, expected) in cases {
+            let error = decode_to_text(Format::PlainJson, payload.as_bytes())
+                .unwrap_err()
+                .to_string();
+            assert!(error.starts_with(expected), "{name}: {error}");
+        }
+    }
+}

@@ -193,3 +193,129 @@ impl<'de> Visitor<'de> for FieldsInto<'_, 'de> {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::decoder::decode_to_text;
+    use crate::format::Format;
+
+    #[test]
+    fn records() {
+        let cases: [(&str, &str, &[&str], usize); 10] = [
+            (
+                "one metric",
+                r#"{"fields":{"usage_idle":97.1,"usage_user":2},"name":"cpu","tags":{"host":"a","cpu":"cpu0"},"timestamp":1458229140}"#,
+                &[
+                    "cpu_usage_idle{cpu=cpu0,host=a} 97.1 at 1458229140000",
+                    "cpu_usage_user{cpu=cpu0,host=a} 2 at 1458229140000",
+                ],
+                0,
+            ),
+            (
+                "batch",
+                r#"{"metrics":[{"fields":{"a":1},"name":"m","tags":{"t":"1"},"timestamp":1},{"fields":{"b":2},"name":"n","tags":{},"timestamp":2}]}"#,
+                &["m_a{t=1} 1 at 1000", "n_b{} 2 at 2000"],
+                0,
+            ),
+            (
+                "the field value",
+                r#"{"fields":{"value":1},"name":"m","timestamp":1}"#,
+                &["m{} 1 at 1000"],
+                0,
+            ),
+            (
+                "milliseconds",
+                r#"{"fields":{"a":1},"name":"m","timestamp":1458229140123}"#,
+                &["m_a{} 1 at 1458229140123"],
+                0,
+            ),
+            (
+                "microseconds",
+                r#"{"fields":{"a":1},"name":"m","timestamp":1458229140123456}"#,
+                &["m_a{} 1 at 1458229140123"],
+                0,
+            ),
+            (
+                "nanoseconds",
+                r#"{"fields":{"a":1},"name":"m","timestamp":1458229140123456789}"#,
+                &["m_a{} 1 at 1458229140123"],
+                0,
+            ),
+            (
+                "kinds of field",
+                r#"{"fields":{"b":true,"c":false,"i":-9223372036854775808,"n":null,"o":{},"s":"x","u":18446744073709551615},"name":"m"}"#,
+                &[
+                    "m_b{} 1 at -",
+                    "m_c{} 0 at -",
+                    "m_i{} -9223372036854776000 at -",
+                    "m_u{} 18446744073709552000 at -",
+                ],
+                3,
+            ),
+            (
+                "last of equal fields",
+                r#"{"fields":{"b":1,"a":2,"b":3},"name":"m"}"#,
+                &["m_a{} 2 at -", "m_b{} 3 at -"],
+                0,
+            ),
+            ("only text", r#"{"fields":{"s":"x"},"name":"m"}"#, &[], 1),
+            ("no fields", r#"{"name":"m"}"#, &[], 0),
+        ];
+        for (name, payload, expected, skipped) in cases {
+            let (decoded, items) =
+                decode_to_text(Format::TelegrafJson, payload.as_bytes()).unwrap_or_else(|e| panic!("{name}: {e}"));
+            assert_eq!(items, expected, "{name}");
+            assert_eq!(decoded.skipped, skipped, "{name}");
+        }
+    }
+
+    #[test]
+    fn refusals() {
+        let half = "x".repeat(200);
+        let fields: Vec<String> = (0..10_001).map(|i| format!("\"f{i}\":1")).collect();
+        let cases = [
+            ("no name", r#"{"fields":{"a":1}}"#.to_owned(), "missing field `name`"),
+            (
+                "number as name",
+                r#"{"fields":{"a":1},"name":1}"#.to_owned(),
+                "invalid value: integer `1`, expected a measurement",
+            ),
+            (
+                "fields are no object",
+                r#"{"fields":[1],"name":"m"}"#.to_owned(),
+                "invalid type: sequence, expected an object of fields",
+            ),
+            (
+                "bad time",
+                r#"{"fields":{"a":1},"name":"m","timestamp":"x"}"#.to_owned(),
+                "invalid value: string \"x\", expected an epoch",
+            ),
+            (
+                "long series",
+                format!(r#"{{"fields":{{"{half}":1}},"name":"{half}"}}"#),
+                "series name of 401 bytes, expected at most 256",
+            ),
+            (
+                "many fields",
+                format!(r#"{{"fields":{{{}}},"name":"m"}}"#, fields.join(",")),
+                "too many items, expected at most 10000",
+            ),
+            (
+                "many empty metrics",
+                format!(r#"{{"metrics":[{}]}}"#, vec![r#"{"name":"m"}"#; 10_001].join(",")),
+                "too many items",
+            ),
+            (
+                "batch in a batch",
+                r#"{"metrics":[{"metrics":[{"name":"m"}]}]}"#.to_owned(),
+                "missing field `name`",
+            ),
+        ];
+        for (name, payload, expected) in cases {
+            let error = decode_to_text(Format::TelegrafJson, payload.as_bytes())
+                .unwrap_err()
+                .to_string();
+            assert!(error.starts_with(expected), "{name}: {error}");
+        }
+    }
+}

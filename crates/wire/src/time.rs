@@ -209,3 +209,136 @@ const fn civil_from_days(days: i64) -> (i64, i64, i64) {
     let year = year_of_era + era * 400 + if month <= 2 { 1 } else { 0 };
     (year, month, day_of_year - (153 * m + 2) / 5 + 1)
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn texts() {
+        let noon = Some(1_769_860_800_000);
+        let cases = [
+            ("2026-01-31T12:00:00Z", noon, noon),
+            ("2026-01-31t12:00:00z", noon, noon),
+            ("2026-01-31 12:00:00Z", noon, noon),
+            ("2026-01-31T13:30:00+01:30", noon, noon),
+            ("2026-01-31T11:00:00-0100", noon, noon),
+            (
+                "2026-01-31T12:00:00.1239999999999Z",
+                Some(1_769_860_800_123),
+                Some(1_769_860_800_123),
+            ),
+            (
+                "2026-01-31T12:00:00.5Z",
+                Some(1_769_860_800_500),
+                Some(1_769_860_800_500),
+            ),
+            ("2016-12-31T23:59:60Z", Some(1_483_228_799_000), Some(1_483_228_799_000)),
+            ("2000-02-29T00:00:00Z", Some(951_782_400_000), Some(951_782_400_000)),
+            ("1970-01-01T00:00:00Z", Some(0), Some(0)),
+            (
+                "9999-12-30T22:00:00Z",
+                Some(253_402_207_200_000),
+                Some(253_402_207_200_000),
+            ),
+            // Only the wider reader takes these.
+            ("2026-01-31 12:00:00", None, noon),
+            ("2026-01-31T12:00:00,250", None, Some(1_769_860_800_250)),
+            (" 2026-01-31 12:00:00 ", None, noon),
+            ("1769860800", None, noon),
+            ("1769860800.25", None, Some(1_769_860_800_250)),
+            ("1769860800000", None, noon),
+            // Nobody takes these.
+            ("", None, None),
+            ("2026-01-31", None, None),
+            ("2026-01-31T12:00", None, None),
+            ("2026-01-31T12:00:00Zjunk", None, None),
+            ("2026-01-31T12:00:00.Z", None, None),
+            ("2026-01-31T12:00:00+25:00", None, None),
+            ("2026-02-29T12:00:00Z", None, None),
+            ("1900-02-29T12:00:00Z", None, None),
+            ("2026-13-01T12:00:00Z", None, None),
+            ("2026-00-01T12:00:00Z", None, None),
+            ("2026-01-00T12:00:00Z", None, None),
+            ("2026-01-31T24:00:00Z", None, None),
+            ("2026-01-31T12:60:00Z", None, None),
+            ("2026-01-31T12:00:61Z", None, None),
+            ("1969-12-31T23:59:59Z", None, None),
+            ("9999-12-31T00:00:00Z", None, None),
+            ("+026-01-31T12:00:00Z", None, None),
+            ("2026-01-31T12:00:00é", None, None),
+            ("NaN", None, None),
+            ("inf", None, None),
+            ("-1", None, None),
+        ];
+        for (text, rfc3339, any) in cases {
+            assert_eq!(
+                parse_rfc3339(text).map(Timestamp::as_millis),
+                rfc3339,
+                "{text} as RFC 3339"
+            );
+            assert_eq!(parse(text).map(Timestamp::as_millis), any, "{text}");
+        }
+    }
+
+    #[test]
+    fn epochs_tell_their_unit_by_their_size() {
+        let cases = [
+            (0, Some(0)),
+            (99_999_999_999, Some(99_999_999_999_000)),
+            (100_000_000_000, Some(100_000_000_000)),
+            (99_999_999_999_999, Some(99_999_999_999_999)),
+            (100_000_000_000_000, Some(100_000_000_000)),
+            (99_999_999_999_999_999, Some(99_999_999_999_999)),
+            (100_000_000_000_000_000, Some(100_000_000_000)),
+            (i64::MAX, Some(9_223_372_036_854)),
+            (-1, None),
+            (i64::MIN, None),
+        ];
+        for (n, expected) in cases {
+            assert_eq!(from_epoch(n).map(Timestamp::as_millis), expected, "{n}");
+        }
+        for x in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY, -0.001, 1e300] {
+            assert_eq!(from_epoch_f64(x), None, "{x}");
+        }
+        assert_eq!(
+            from_epoch_f64(1_458_229_140.123),
+            Some(Timestamp::from_millis(1_458_229_140_123))
+        );
+    }
+
+    #[test]
+    fn instants_that_rfc_3339_cannot_say_become_the_nearest() {
+        assert_eq!(format_rfc3339(Timestamp::MIN), "0000-01-01T00:00:00.000Z");
+        assert_eq!(
+            format_rfc3339(Timestamp::from_millis(i64::MAX)),
+            "9999-12-31T23:59:59.999Z"
+        );
+        assert_eq!(format_rfc3339(Timestamp::EARLIEST), "1970-01-01T00:00:00.000Z");
+    }
+
+    proptest! {
+        #[test]
+        fn agrees_with_a_calendar(ms in 0i64..253_402_207_200_000) {
+            let ours = format_rfc3339(Timestamp::from_millis(ms));
+            let theirs = jiff::Timestamp::from_millisecond(ms).unwrap();
+            prop_assert_eq!(&ours, &format!("{theirs:.3}"));
+            prop_assert_eq!(parse_rfc3339(&ours), Some(Timestamp::from_millis(ms)));
+        }
+
+        #[test]
+        fn accepts_only_what_a_calendar_accepts(text in r"(19|20|99)[0-9]{2}-[01][0-9]-[0-3][0-9]T[0-2][0-9]:[0-6][0-9]:[0-6][0-9](\.[0-9]{1,9})?(Z|[+-][0-2][0-9]:[0-6][0-9])") {
+            if let Some(ours) = parse_rfc3339(&text) {
+                let theirs: jiff::Timestamp = text.parse().unwrap();
+                prop_assert_eq!(ours.as_millis(), theirs.as_millisecond());
+            }
+        }
+
+        #[test]
+        fn never_panics(text in ".{0,40}") {
+            let _ = (parse(&text), parse_rfc3339(&text), leading(&text));
+        }
+    }
+}
