@@ -3,3 +3,4 @@
 //! Everything streams: memory does not grow with the length of a dump. Errors of a dump say file, line and what was expected.
 
 pub mod open;
+pub mod templates;

@@ -229,7 +229,7 @@ pub(crate) fn precedes_number(token: &[u8]) -> bool {
         )
 }
 
-/// Words that say something went wrong. They are what a template is about, so merging never takes them out.
+/// Words that say something went wrong, or how grave it is. They are what a template is about, so merging never takes them out.
 pub(crate) fn is_anchor(word: &[u8]) -> bool {
     const ANCHORS: [&[u8]; 16] = [
         b"abort",
@@ -249,12 +249,17 @@ pub(crate) fn is_anchor(word: &[u8]) -> bool {
         b"timeout",
         b"unreachable",
     ];
-    ANCHORS
-        .iter()
-        .any(|anchor| word.windows(anchor.len()).any(|w| w.eq_ignore_ascii_case(anchor)))
+    let level = matches!(
+        without_punctuation(word),
+        b"TRACE" | b"DEBUG" | b"INFO" | b"NOTICE" | b"WARN" | b"WARNING" | b"SEVERE" | b"ALERT" | b"EMERGENCY"
+    );
+    level
+        || ANCHORS
+            .iter()
+            .any(|anchor| word.windows(anchor.len()).any(|w| w.eq_ignore_ascii_case(anchor)))
 }
 
-/// Words after which a name comes: two different ones and a third are enough to know a variable.
+/// Words after which a name comes: three different ones are enough to know a variable.
 pub(crate) fn introduces_name(word: &[u8]) -> bool {
     matches!(word, b"user" | b"User" | b"username" | b"login")
 }
@@ -323,7 +328,14 @@ mod tests {
 
     #[test]
     fn anchors_by_case() {
-        for (word, expected) in [("Failed", true), ("IOException:", true), ("ok", false), ("", false)] {
+        for (word, expected) in [
+            ("Failed", true),
+            ("IOException:", true),
+            ("ok", false),
+            ("INFO:", true),
+            ("info", false),
+            ("", false),
+        ] {
             assert_eq!(is_anchor(word.as_bytes()), expected, "{word}");
         }
     }

@@ -6,7 +6,8 @@
 //! that merges too much hides what is new), and where words of one sentence frame are kinds of events (five states of
 //! one machine become one template). Cost: on the known path the scan and two look-ups, about 0.2–0.5 µs a line and no
 //! allocation; a new form costs a look-up per token and, when templates merge, a scan of all forms (some 50 µs). State: about
-//! 300 bytes a form, at most 8,192 of them, and 2 MB of evidence.
+//! 300 bytes a form, at most 8,192 of them unless told
+//! otherwise, and 2 MB of evidence.
 //!
 //! **Identity is content.** A form's signature is a hash of its words, and a template's id is the signature of its most
 //! general form, the smallest hash of equals. Merging is the least fixed point of a monotone rule over the *set* of forms, so
@@ -27,12 +28,10 @@ use crate::tokens::Tokens;
 use crate::tombstones::Tombstones;
 use crate::{TemplateCount, TemplateId};
 
-/// Forms seen once. They have their own room, so that a flood of garbage pushes out garbage.
-const TRIAL_MAX: usize = 2_048;
-/// Forms seen again, and templates made by merging.
-const SETTLED_MAX: usize = 6_144;
-/// Positions for which words are collected.
-const EVIDENCE_MAX: usize = 32_768;
+/// Forms held, unless told otherwise.
+const FORMS_MAX: usize = 8_192;
+/// Positions for which words are collected, per form held.
+const EVIDENCE_PER_FORM: usize = 4;
 /// Different words that make a position a variable.
 const WORDS_MIN: usize = 5;
 /// The same, after a word such as `user`.
@@ -85,13 +84,22 @@ impl Default for Miner {
 }
 
 impl Miner {
-    /// Knows no template yet.
+    /// Knows no template yet; holds 8,192 forms, some 5 MB at most for lines of usual length.
     #[must_use]
     pub fn new() -> Self {
+        Self::with_forms_max(FORMS_MAX)
+    }
+
+    /// Knows no template yet; holds that many forms (at least 64) and four times as much evidence.
+    #[must_use]
+    pub fn with_forms_max(forms_max: usize) -> Self {
+        let forms_max = forms_max.max(64);
+        // Forms seen once have their own room, a quarter of all, so that a flood of garbage pushes out garbage.
+        let trial_max = forms_max / 4;
         Self {
-            settled: Recency::new(SETTLED_MAX),
-            trial: Recency::new(TRIAL_MAX),
-            evidence: Recency::new(EVIDENCE_MAX),
+            settled: Recency::new(forms_max - trial_max),
+            trial: Recency::new(trial_max),
+            evidence: Recency::new(forms_max.saturating_mul(EVIDENCE_PER_FORM)),
             masks: BTreeMap::new(),
             tombstones: Tombstones::default(),
             merges: 0,
@@ -385,7 +393,7 @@ impl Miner {
     }
 
     fn note_mask(&mut self, merged: &Form) {
-        if self.masks.len() >= SETTLED_MAX {
+        if self.masks.len() >= self.settled.capacity() {
             // Only a flood gets here: most of these belong to forms that are gone.
             self.masks.clear();
             let live: Vec<(u64, u64)> = self

@@ -43,6 +43,10 @@ impl<V> Recency<V> {
         self.slots.len()
     }
 
+    pub(crate) fn capacity(&self) -> usize {
+        self.capacity
+    }
+
     pub(crate) fn peek(&self, key: u64) -> Option<&V> {
         self.index.get(&key).map(|&at| &self.slots[at as usize].value)
     }

@@ -232,7 +232,7 @@ mod tests {
         );
     }
 
-    const PINNED: u64 = 0;
+    const PINNED: u64 = 9_828_349_858_658_337_853;
 
     #[test]
     fn only_so_much_of_a_long_line_counts() {
