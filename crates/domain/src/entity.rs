@@ -1,3 +1,4 @@
+use std::borrow::Borrow;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
@@ -17,6 +18,12 @@ impl Entity {
     /// Its name.
     #[must_use]
     pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Borrow<str> for Entity {
+    fn borrow(&self) -> &str {
         &self.0
     }
 }

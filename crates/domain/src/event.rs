@@ -78,6 +78,8 @@ pub enum Grade {
 pub enum Resolution {
     /// The entity failed: the precursor is confirmed.
     Confirmed,
+    /// The failure had begun before the precursor was told: it was a symptom, not a warning.
+    Symptom,
     /// Nothing unusual any more.
     Quiet,
     /// The entity fell silent and can't be judged.

@@ -1,1 +1,33 @@
-//! Placeholder while the workspace is laid out.
+//! The pure machine: record → signal → event.
+//!
+//! Two kinds of partition state live here. A [`detect`] partition holds the models of one partition of an input topic and
+//! turns its records into signals; a [`correlate`] partition holds the entities of one partition of the signals topic and
+//! turns signals into precursors and failures. [`Engine`] owns the partitions an instance has been assigned, and [`run`] is the
+//! one loop that live operation, backtest and demo share: only the [`Log`] under it differs.
+//!
+//! Architecture invariants
+//! - **A partition's state is a pure function of that partition's records, in order.** Replay, exactly-once and
+//!   backtest = live rest on it. So there is no clock, no randomness, no thread and no I/O here, and no order of a hash map
+//!   ever reaches an output.
+//! - Outputs and offsets leave together, as one [`Epoch`], or not at all.
+//! - Every table is capped, and what the caps refuse or evict is counted in [`Counters`].
+
+pub mod bench;
+pub mod config;
+pub mod correlate;
+mod counters;
+pub mod detect;
+mod id;
+mod log;
+mod machine;
+mod memory;
+mod record;
+mod run;
+
+pub use config::{AlarmConfig, EngineConfig, Limits, SourceConfig, Windows};
+pub use counters::Counters;
+pub use log::{Assignment, Epoch, Log, Polled, Snapshot};
+pub use machine::{Engine, RestoreError};
+pub use memory::{Crash, MemoryLog, MemoryTopic, StoredRecord};
+pub use record::{Destination, Output, Record, TopicId, TopicPartition};
+pub use run::{EpochReport, run};

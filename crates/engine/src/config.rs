@@ -1,0 +1,141 @@
+//! What the machine must be told; everything has a default but the sources.
+
+use foreshock_domain::Millis;
+use foreshock_failure::Rules;
+use foreshock_stats::{AlarmBudget, EpisodeParams};
+use foreshock_wire::Format;
+
+/// Widest lateness in windows: the ring of open windows of a series has two more places than this.
+pub const LATENESS_WINDOWS_MAX: i64 = 6;
+
+/// One input topic.
+#[derive(Clone, Debug)]
+pub struct SourceConfig {
+    /// Its name.
+    pub topic: Box<str>,
+    /// How its records are written.
+    pub format: Format,
+    /// Labels that name the entity, most specific combination first: the first label that a record has wins, and
+    /// a name with `+` joins labels (`namespace+pod` gives `shop/cart-0`). Where none is there, the record's key
+    /// names the entity, and where it has none either, the topic does.
+    pub entity: Vec<Box<str>>,
+}
+
+/// Event-time windows.
+#[derive(Clone, Copy, Debug)]
+pub struct Windows {
+    /// Width; windows align to the epoch.
+    pub width_ms: Millis,
+    /// How long a window waits for stragglers after a record beyond its end was seen, at most
+    /// [`LATENESS_WINDOWS_MAX`] widths.
+    pub lateness_ms: Millis,
+}
+
+impl Default for Windows {
+    fn default() -> Self {
+        Self {
+            width_ms: 10_000,
+            lateness_ms: 10_000,
+        }
+    }
+}
+
+/// When an anomaly is told.
+#[derive(Clone, Debug)]
+pub struct AlarmConfig {
+    /// The one knob: how many false precursors a day the whole deployment may tell.
+    pub budget: AlarmBudget,
+    /// Hysteresis, refractory time and escalation of an episode.
+    pub episode: EpisodeParams,
+    /// Signals less surprising than this (−log10 p) do not leave the first stage.
+    pub gate: f64,
+}
+
+impl Default for AlarmConfig {
+    fn default() -> Self {
+        Self {
+            budget: AlarmBudget {
+                false_alarms_per_day: 1.0,
+            },
+            episode: EpisodeParams::default(),
+            gate: 2.0,
+        }
+    }
+}
+
+/// Caps, per partition unless said otherwise.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Series held; further ones are refused and counted.
+    pub series: usize,
+    /// Entities held, in either stage; further ones are refused and counted.
+    pub entities: usize,
+    /// Signals kept of one entity in one window, strangest first.
+    pub signals_per_window: usize,
+    /// Distinct templates counted for one entity in one window; further ones are counted together.
+    pub templates_per_window: usize,
+    /// Windows held back in the second stage until every input has come as far.
+    pub held_windows: usize,
+    /// Contributors named in an event.
+    pub contributors: usize,
+    /// Idle series and entities are forgotten after this much event time.
+    pub idle_ms: Millis,
+    /// Outputs after which an epoch is committed early.
+    pub epoch_outputs: usize,
+    /// Records after which an epoch is committed early.
+    pub epoch_records: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            series: 200_000,
+            entities: 20_000,
+            signals_per_window: 32,
+            templates_per_window: 1_024,
+            held_windows: 200_000,
+            contributors: 8,
+            idle_ms: 7 * 24 * 3_600_000,
+            epoch_outputs: 50_000,
+            epoch_records: 500_000,
+        }
+    }
+}
+
+/// Everything the machine must be told.
+#[derive(Debug)]
+pub struct EngineConfig {
+    /// Input topics; a source's [`crate::TopicId`] is its place here plus one.
+    pub sources: Vec<SourceConfig>,
+    /// Event-time windows.
+    pub windows: Windows,
+    /// When an anomaly is told.
+    pub alarms: AlarmConfig,
+    /// What a failure is.
+    pub rules: Rules,
+    /// Name of the signals topic.
+    pub signals_topic: Box<str>,
+    /// Partitions of the signals topic; entities are spread over them by hash.
+    pub signals_partitions: u32,
+    /// How often ticks are written, in milliseconds of the tick clock.
+    pub tick_every_ms: Millis,
+    /// Caps.
+    pub limits: Limits,
+}
+
+impl EngineConfig {
+    /// A configuration of these sources with defaults for everything else.
+    #[must_use]
+    pub fn new(sources: Vec<SourceConfig>, rules: Rules) -> Self {
+        Self {
+            sources,
+            windows: Windows::default(),
+            alarms: AlarmConfig::default(),
+            rules,
+            signals_topic: "foreshock.signals".into(),
+            signals_partitions: 1,
+            tick_every_ms: 5_000,
+            limits: Limits::default(),
+        }
+    }
+}

@@ -1,0 +1,323 @@
+use foreshock_domain::{
+    Entity, EntityWindow, Event, EventAction, EventKind, FailureDetail, Grade, IncidentId, Millis, PrecededBy,
+    PrecursorDetail, Resolution, Score, Signal, SourcePosition, Timestamp,
+};
+use foreshock_failure::{FailureTracker, Standing, Transition};
+use foreshock_stats::{Episode, EpisodeStep, harmonic_mean_surprise};
+use serde::{Deserialize, Serialize};
+
+use super::incident::{Incident, merge};
+use super::sentence;
+use crate::config::EngineConfig;
+use crate::id;
+
+/// A precursor that resolved this long before a failure still counts as one that came before it.
+const REMEMBERED_MS: Millis = 3_600_000;
+/// Resolved precursors remembered per entity.
+const REMEMBERED_MAX: usize = 4;
+/// A failure's new symptoms are told at most this often.
+const SYMPTOMS_EVERY_MS: Millis = 60_000;
+/// An entity that says nothing for this long of observed time can't be judged: its precursor is resolved as silent.
+const SILENT_MS: Millis = 15 * 60_000;
+
+/// What the second stage knows of one entity.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct EntityState {
+    name: Entity,
+    tracker: FailureTracker,
+    episode: Episode,
+    precursor: Option<Incident>,
+    failure: Option<Incident>,
+    /// Precursors that resolved not long ago: id, when told, when resolved.
+    remembered: Vec<(IncidentId, Timestamp, Timestamp)>,
+    /// End of the latest window.
+    clock: Timestamp,
+    /// Observed time of the last window.
+    heard_ms: Millis,
+    incidents: u64,
+}
+
+/// What an entity needs of the partition while it takes a window.
+pub(crate) struct Surroundings<'a> {
+    pub(crate) config: &'a EngineConfig,
+    pub(crate) observed_ms: Millis,
+    /// Surprise at which a precursor opens.
+    pub(crate) threshold: f64,
+    pub(crate) events: &'a mut Vec<Event>,
+}
+
+impl EntityState {
+    pub(crate) fn new(name: Entity) -> Self {
+        Self {
+            name,
+            tracker: FailureTracker::default(),
+            episode: Episode::default(),
+            precursor: None,
+            failure: None,
+            remembered: Vec::new(),
+            clock: Timestamp::MIN,
+            heard_ms: 0,
+            incidents: 0,
+        }
+    }
+
+    /// Whether it may be forgotten: long silent and nothing open.
+    pub(crate) fn is_idle(&self, observed_ms: Millis, idle_ms: Millis) -> bool {
+        self.precursor.is_none() && self.failure.is_none() && observed_ms - self.heard_ms > idle_ms
+    }
+
+    /// Takes all windows of this entity that end at the same time.
+    pub(crate) fn take(&mut self, cx: &mut Surroundings<'_>, windows: &[EntityWindow]) {
+        let Some(end) = windows.first().map(|w| w.end) else {
+            return;
+        };
+        self.clock = self.clock.max(end);
+        self.heard_ms = cx.observed_ms;
+        let signals: Vec<Signal> = windows.iter().flat_map(|w| w.signals.iter().cloned()).collect();
+        let mut transitions = Vec::new();
+        for window in windows {
+            self.tracker
+                .on_window(&cx.config.rules, window, cx.observed_ms, &mut transitions);
+        }
+        self.follow(cx, &transitions, &signals);
+        match self.tracker.standing(end) {
+            Standing::Healthy => self.judge(cx, windows, &signals, end),
+            Standing::Failing | Standing::Cooldown => self.attach(cx, &signals, end),
+        }
+    }
+
+    pub(crate) fn declared(
+        &mut self,
+        cx: &mut Surroundings<'_>,
+        incident: &foreshock_domain::Incident,
+        position: &SourcePosition,
+    ) {
+        let mut transitions = Vec::new();
+        self.heard_ms = cx.observed_ms;
+        self.tracker
+            .on_incident(&cx.config.rules, incident, position, &mut transitions);
+        self.follow(cx, &transitions, &[]);
+    }
+
+    /// Time passed and nothing came.
+    pub(crate) fn tick(&mut self, cx: &mut Surroundings<'_>) {
+        let mut transitions = Vec::new();
+        self.tracker
+            .on_clock(&cx.config.rules, cx.observed_ms, &mut transitions);
+        self.follow(cx, &transitions, &[]);
+        if cx.observed_ms - self.heard_ms > SILENT_MS {
+            self.resolve_precursor(cx, Resolution::Silent, self.clock, None);
+        }
+    }
+
+    /// The entity does its job: is it odd?
+    fn judge(&mut self, cx: &mut Surroundings<'_>, windows: &[EntityWindow], signals: &[Signal], end: Timestamp) {
+        let tested = windows.iter().map(|w| w.tested).fold(0, u32::saturating_add);
+        let surprise = harmonic_mean_surprise(signals.iter().map(|s| s.score().surprise()), tested);
+        let score = Score::from_surprise(surprise);
+        let step = self
+            .episode
+            .step(&cx.config.alarms.episode, end.as_millis(), surprise, cx.threshold);
+        let position = strongest(windows).map(|w| w.position.clone());
+        let cap = cx.config.limits.contributors;
+        match step {
+            EpisodeStep::Quiet => {}
+            EpisodeStep::Opened => {
+                self.resolve_precursor(cx, Resolution::Quiet, end, None);
+                self.open_precursor(cx, signals, score, end, position);
+            }
+            EpisodeStep::Escalated | EpisodeStep::Ongoing => {
+                let Some(incident) = &mut self.precursor else { return };
+                merge(&mut incident.contributors, signals, cap);
+                incident.score = if score > incident.score { score } else { incident.score };
+                if step == EpisodeStep::Escalated {
+                    let event = incident.event(&self.name, EventAction::Update, end, position);
+                    cx.events.push(as_precursor(event, incident, None, None));
+                }
+            }
+            EpisodeStep::Closed => self.resolve_precursor(cx, Resolution::Quiet, end, None),
+        }
+    }
+
+    fn open_precursor(
+        &mut self,
+        cx: &mut Surroundings<'_>,
+        signals: &[Signal],
+        score: Score,
+        end: Timestamp,
+        position: Option<SourcePosition>,
+    ) {
+        let mut contributors = Vec::new();
+        merge(&mut contributors, signals, cx.config.limits.contributors);
+        let started_at = contributors.iter().map(|c| c.onset).min().unwrap_or(end);
+        self.incidents += 1;
+        let id = id::incident(
+            EventKind::Precursor,
+            self.name.as_str(),
+            started_at,
+            position.as_ref(),
+            self.incidents,
+        );
+        let mut incident = Incident {
+            kind: EventKind::Precursor,
+            id,
+            seq: 0,
+            started_at,
+            opened_at: end,
+            told_at: end,
+            score,
+            threshold: Score::from_surprise(cx.threshold),
+            contributors,
+            class: "".into(),
+            rule: "".into(),
+            evidence: "".into(),
+        };
+        let event = incident.event(&self.name, EventAction::Open, end, position);
+        cx.events.push(as_precursor(event, &incident, None, None));
+        self.precursor = Some(incident);
+    }
+
+    fn resolve_precursor(&mut self, cx: &mut Surroundings<'_>, why: Resolution, at: Timestamp, lead_s: Option<f64>) {
+        let Some(mut incident) = self.precursor.take() else {
+            return;
+        };
+        let mut event = incident.event(&self.name, EventAction::Resolve, at, None);
+        event.ended_at = Some(at);
+        cx.events.push(as_precursor(event, &incident, Some(why), lead_s));
+        self.remembered.push((incident.id, incident.opened_at, at));
+        if self.remembered.len() > REMEMBERED_MAX {
+            self.remembered.remove(0);
+        }
+        if why != Resolution::Quiet {
+            self.episode = Episode::default();
+        }
+    }
+
+    /// The entity is failing or has just failed: what is odd now is a symptom.
+    fn attach(&mut self, cx: &mut Surroundings<'_>, signals: &[Signal], end: Timestamp) {
+        self.episode = Episode::default();
+        let Some(incident) = &mut self.failure else { return };
+        let new = merge(&mut incident.contributors, signals, cx.config.limits.contributors);
+        if new && end - incident.told_at >= SYMPTOMS_EVERY_MS {
+            let event = incident.event(&self.name, EventAction::Update, end, None);
+            cx.events.push(as_failure(event, incident, Vec::new()));
+        }
+    }
+
+    fn follow(&mut self, cx: &mut Surroundings<'_>, transitions: &[Transition], signals: &[Signal]) {
+        for t in transitions {
+            match t.action {
+                EventAction::Open => self.open_failure(cx, t, signals),
+                EventAction::Update => {
+                    let Some(incident) = &mut self.failure else { continue };
+                    incident.evidence = t.evidence.as_str().into();
+                    let event = incident.event(&self.name, EventAction::Update, t.observed_at, t.position.clone());
+                    cx.events.push(as_failure(event, incident, Vec::new()));
+                }
+                EventAction::Resolve => {
+                    let Some(mut incident) = self.failure.take() else {
+                        continue;
+                    };
+                    let mut event = incident.event(&self.name, EventAction::Resolve, t.observed_at, t.position.clone());
+                    event.ended_at = Some(t.ended_at.unwrap_or(t.observed_at));
+                    cx.events.push(as_failure(event, &incident, Vec::new()));
+                }
+            }
+        }
+    }
+
+    fn open_failure(&mut self, cx: &mut Surroundings<'_>, t: &Transition, signals: &[Signal]) {
+        let mut contributors = self
+            .precursor
+            .as_ref()
+            .map(|p| p.contributors.clone())
+            .unwrap_or_default();
+        merge(&mut contributors, signals, cx.config.limits.contributors);
+        let score = contributors
+            .iter()
+            .map(|c| c.score)
+            .fold(Score::ZERO, |a, b| if b > a { b } else { a });
+        let preceded_by = self.preceded_by(t.onset);
+        let id = id::incident(
+            EventKind::Failure,
+            self.name.as_str(),
+            t.onset,
+            t.position.as_ref(),
+            t.ordinal,
+        );
+        let mut incident = Incident {
+            kind: EventKind::Failure,
+            id,
+            seq: 0,
+            started_at: t.onset,
+            opened_at: t.observed_at,
+            told_at: t.observed_at,
+            score,
+            threshold: Score::ZERO,
+            contributors,
+            class: t.class.clone(),
+            rule: t.rule.clone(),
+            evidence: t.evidence.as_str().into(),
+        };
+        let event = incident.event(&self.name, EventAction::Open, t.observed_at, t.position.clone());
+        cx.events.push(as_failure(event, &incident, preceded_by));
+        self.failure = Some(incident);
+        if let Some(precursor) = &self.precursor {
+            let lead_s = (t.onset - precursor.opened_at) as f64 / 1_000.0;
+            let why = if lead_s > 0.0 {
+                Resolution::Confirmed
+            } else {
+                Resolution::Symptom
+            };
+            self.resolve_precursor(cx, why, t.observed_at, (lead_s > 0.0).then_some(lead_s));
+        }
+        self.remembered.clear();
+    }
+
+    /// The precursors that were told before `onset` and were open then, or not long before; the earliest first.
+    fn preceded_by(&self, onset: Timestamp) -> Vec<PrecededBy> {
+        let past = self
+            .remembered
+            .iter()
+            .filter(|(_, _, resolved)| onset - *resolved <= REMEMBERED_MS);
+        let open = self.precursor.iter().map(|p| (p.id, p.opened_at));
+        past.map(|(id, told, _)| (*id, *told))
+            .chain(open)
+            .filter(|(_, told)| *told < onset)
+            .map(|(incident_id, warned_at)| PrecededBy {
+                incident_id,
+                warned_at,
+                lead_s: (onset - warned_at) as f64 / 1_000.0,
+            })
+            .collect()
+    }
+}
+
+/// The window with the strongest signal, or the first.
+fn strongest(windows: &[EntityWindow]) -> Option<&EntityWindow> {
+    let surprise = |w: &EntityWindow| w.signals.first().map_or(0.0, |s| s.score().surprise());
+    // `max_by` takes the last of equals; windows stand in a fixed order, so that is one answer.
+    windows.iter().max_by(|a, b| surprise(a).total_cmp(&surprise(b)))
+}
+
+fn as_precursor(mut event: Event, incident: &Incident, resolution: Option<Resolution>, lead_s: Option<f64>) -> Event {
+    event.why = sentence::precursor(&incident.contributors);
+    event.precursor = Some(PrecursorDetail {
+        grade: Grade::Info,
+        threshold: incident.threshold,
+        resolution,
+        lead_s,
+    });
+    event
+}
+
+fn as_failure(mut event: Event, incident: &Incident, preceded_by: Vec<PrecededBy>) -> Event {
+    event.why = sentence::failure(&incident.evidence, &incident.contributors);
+    event.failure = Some(FailureDetail {
+        class: incident.class.clone(),
+        rule: incident.rule.clone(),
+        evidence: incident.evidence.clone(),
+        preceded_by,
+    });
+    event
+}

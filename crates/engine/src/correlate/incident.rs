@@ -1,0 +1,167 @@
+use foreshock_domain::{
+    Contributor, Entity, Event, EventAction, EventKind, IncidentId, Score, Severity, Signal, SourcePosition, Timestamp,
+};
+use serde::{Deserialize, Serialize};
+
+use crate::id;
+
+/// A precursor or failure that is open.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Incident {
+    pub(crate) kind: EventKind,
+    pub(crate) id: IncidentId,
+    /// Sequence number of the next event.
+    pub(crate) seq: u32,
+    /// Onset.
+    pub(crate) started_at: Timestamp,
+    /// End of the window in which it was first told.
+    pub(crate) opened_at: Timestamp,
+    /// Event time of the last event.
+    pub(crate) told_at: Timestamp,
+    /// Greatest surprise of the entity so far.
+    pub(crate) score: Score,
+    /// Surprise at which it opened.
+    pub(crate) threshold: Score,
+    /// Strongest first.
+    pub(crate) contributors: Vec<Contributor>,
+    /// For failures: class, rule and evidence.
+    pub(crate) class: Box<str>,
+    pub(crate) rule: Box<str>,
+    pub(crate) evidence: Box<str>,
+}
+
+/// Adds signals to contributors: one entry per source, id and channel, at its strongest, with its earliest onset. True when
+/// one is new.
+pub(crate) fn merge(contributors: &mut Vec<Contributor>, signals: &[Signal], cap: usize) -> bool {
+    let mut new = false;
+    for signal in signals {
+        let known = contributors
+            .iter_mut()
+            .find(|c| c.source == signal.source && c.id == signal.id && c.channel == signal.channel());
+        match known {
+            Some(c) if signal.score() > c.score => {
+                let onset = c.onset.min(signal.onset);
+                *c = Contributor {
+                    onset,
+                    ..contributor(signal)
+                };
+            }
+            Some(c) => c.onset = c.onset.min(signal.onset),
+            None => {
+                contributors.push(contributor(signal));
+                new = true;
+            }
+        }
+    }
+    contributors.sort_by(|a, b| {
+        b.score
+            .surprise()
+            .total_cmp(&a.score.surprise())
+            .then_with(|| a.id.cmp(&b.id))
+            .then_with(|| a.channel.cmp(&b.channel))
+    });
+    contributors.truncate(cap);
+    new
+}
+
+fn contributor(s: &Signal) -> Contributor {
+    Contributor {
+        source: s.source,
+        id: s.id.clone(),
+        name: s.name.clone(),
+        channel: s.channel(),
+        direction: s.direction(),
+        score: s.score(),
+        actual: s.verdict.actual,
+        expected: s.verdict.expected,
+        lower: s.verdict.lower,
+        upper: s.verdict.upper,
+        onset: s.onset,
+        log: s.log.clone(),
+    }
+}
+
+impl Incident {
+    /// The next event of this incident.
+    pub(crate) fn event(
+        &mut self,
+        entity: &Entity,
+        action: EventAction,
+        observed_at: Timestamp,
+        position: Option<SourcePosition>,
+    ) -> Event {
+        let seq = self.seq;
+        self.seq += 1;
+        self.told_at = observed_at;
+        Event {
+            kind: self.kind,
+            action,
+            incident_id: self.id,
+            event_id: id::event(self.id, action, seq),
+            seq,
+            entity: entity.clone(),
+            started_at: self.started_at,
+            observed_at,
+            ended_at: None,
+            severity: match self.kind {
+                EventKind::Failure => Severity::Error,
+                // Ten times rarer than the budget asks for is worth a look in working hours.
+                EventKind::Precursor if self.score.surprise() >= self.threshold.surprise() + 1.0 => Severity::Warning,
+                EventKind::Precursor => Severity::Info,
+            },
+            score: self.score,
+            contributors: self.contributors.clone(),
+            position,
+            why: String::new(),
+            precursor: None,
+            failure: None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use foreshock_domain::{Channel, Direction, Source, Verdict};
+
+    use super::*;
+
+    fn signal(id: &str, channel: Channel, surprise: f64, onset_s: i64) -> Signal {
+        let verdict = Verdict {
+            score: Score::from_surprise(surprise),
+            channel,
+            direction: Direction::Up,
+            actual: 2.0,
+            expected: 1.0,
+            lower: 0.5,
+            upper: 1.5,
+        };
+        let (id, name) = (id.into(), id.into());
+        Signal {
+            source: Source::Metric,
+            id,
+            name,
+            unit: None,
+            verdict,
+            onset: Timestamp::from_secs(onset_s),
+            log: None,
+        }
+    }
+
+    #[test]
+    fn merging_keeps_the_strongest_and_the_earliest_onset() {
+        let mut all = Vec::new();
+        assert!(merge(
+            &mut all,
+            &[
+                signal("a", Channel::Level, 3.0, 50),
+                signal("b", Channel::Level, 4.0, 60)
+            ],
+            8
+        ));
+        assert!(!merge(&mut all, &[signal("a", Channel::Level, 5.0, 70)], 8));
+        assert_eq!(all.iter().map(|c| &*c.id).collect::<Vec<_>>(), ["a", "b"]);
+        assert_eq!((all[0].score.surprise(), all[0].onset), (5.0, Timestamp::from_secs(50)));
+        assert!(merge(&mut all, &[signal("a", Channel::Spread, 1.0, 70)], 2));
+        assert_eq!(all.len(), 2);
+    }
+}

@@ -1,0 +1,116 @@
+//! The one sentence an event says to a person.
+
+use std::fmt::Write;
+
+use foreshock_domain::{Channel, Contributor, Direction};
+use foreshock_wire::time::format_rfc3339;
+
+/// Longest sentence, in bytes.
+const LENGTH_MAX: usize = 1_000;
+
+/// Four significant digits, without an exponent where that is readable.
+fn number(x: f64) -> String {
+    if !x.is_finite() {
+        return "unknown".into();
+    }
+    if x == 0.0 {
+        return "0".into();
+    }
+    let magnitude = x.abs().log10().floor();
+    if !(-4.0..15.0).contains(&magnitude) {
+        return format!("{x:.3e}");
+    }
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // between 0 and 7
+    let digits = (3.0 - magnitude).clamp(0.0, 7.0) as usize;
+    let text = format!("{x:.digits$}");
+    if text.contains('.') {
+        text.trim_end_matches('0').trim_end_matches('.').into()
+    } else {
+        text
+    }
+}
+
+fn phrase(c: &Contributor) -> String {
+    if let Some(log) = &c.log {
+        let lines = if log.count == 1 {
+            "1 line".to_owned()
+        } else {
+            format!("{} lines", log.count)
+        };
+        return match c.channel {
+            Channel::NewTemplate => format!("a kind of log line never seen before, {lines}: \"{}\"", log.template),
+            Channel::TemplateSilence => format!("a regular log line stopped coming: \"{}\"", log.template),
+            _ => format!(
+                "{lines} in a window where about {} are usual: \"{}\"",
+                number(c.expected),
+                log.template
+            ),
+        };
+    }
+    let what = match (c.channel, c.direction) {
+        (Channel::Spread, Direction::Down) => "stands unusually still",
+        (Channel::Spread, _) => "is unusually noisy",
+        (Channel::Trend, Direction::Down) => "keeps falling",
+        (Channel::Trend, _) => "keeps rising",
+        (Channel::Novelty, _) => "is where it has never been",
+        (Channel::Seasonal, _) => "is unusual for the time of day",
+        (_, Direction::Down) => "is too low",
+        (_, Direction::Up) => "is too high",
+        _ => "is unusual",
+    };
+    format!(
+        "{} {what}: {} where {} to {} is usual",
+        c.name,
+        number(c.actual),
+        number(c.lower),
+        number(c.upper)
+    )
+}
+
+/// What is odd and since when.
+pub(crate) fn precursor(contributors: &[Contributor]) -> String {
+    let mut text = String::new();
+    if let Some(first) = contributors.first() {
+        let _ = write!(text, "{}, since {}", phrase(first), format_rfc3339(first.onset));
+    }
+    match contributors.len() {
+        0 | 1 => {}
+        2 => text.push_str("; and 1 more signal"),
+        n => {
+            let _ = write!(text, "; and {} more signals", n - 1);
+        }
+    }
+    crate::detect::shorten(&text, LENGTH_MAX).into()
+}
+
+/// What a failure rule saw, and what was odd meanwhile.
+pub(crate) fn failure(evidence: &str, contributors: &[Contributor]) -> String {
+    let mut text = evidence.to_owned();
+    if let Some(first) = contributors.first() {
+        let _ = write!(text, "; meanwhile {}", phrase(first));
+    }
+    crate::detect::shorten(&text, LENGTH_MAX).into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_short() {
+        let table = [
+            (0.0, "0"),
+            (1.0, "1"),
+            (0.123_456, "0.1235"),
+            (1234.567, "1235"),
+            (98_765_432.1, "98765432"),
+            (-2.5, "-2.5"),
+            (1e-9, "1.000e-9"),
+            (1e300, "1.000e300"),
+            (f64::NAN, "unknown"),
+        ];
+        for (x, want) in table {
+            assert_eq!(number(x), want, "{x}");
+        }
+    }
+}

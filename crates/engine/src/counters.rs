@@ -1,0 +1,76 @@
+use std::ops::AddAssign;
+
+macro_rules! counters {
+    ($($(#[$doc:meta])* $name:ident),* $(,)?) => {
+        /// What happened since the last epoch; every drop and refusal is here.
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+        pub struct Counters { $($(#[$doc])* pub $name: u64),* }
+
+        impl Counters {
+            /// Names and values, in a fixed order.
+            #[must_use]
+            pub fn entries(&self) -> Vec<(&'static str, u64)> {
+                vec![$((stringify!($name), self.$name)),*]
+            }
+        }
+
+        impl AddAssign for Counters {
+            fn add_assign(&mut self, other: Self) { $(self.$name += other.$name;)* }
+        }
+    };
+}
+
+counters! {
+    /// Records applied, silent replay included.
+    records,
+    /// Records replayed silently after a restore.
+    records_replayed,
+    /// Metric samples taken into a window.
+    samples,
+    /// Log lines taken into a window.
+    lines,
+    /// Incidents declared by others.
+    incidents,
+    /// Records that could not be read and went to dead letters.
+    dead_letters,
+    /// Fields of readable records that hold no number.
+    fields_skipped,
+    /// Samples and lines that came after their window had closed.
+    late,
+    /// Samples and lines from a clock too far ahead.
+    future,
+    /// Samples and lines from before 1970 or after 9999.
+    implausible,
+    /// Samples with the timestamp of the sample before.
+    duplicates,
+    /// Samples that are NaN or infinite.
+    missing,
+    /// Samples of series refused at the cap.
+    series_refused,
+    /// Inputs of entities refused at the cap.
+    entities_refused,
+    /// Series and entities forgotten after long idleness.
+    evicted,
+    /// Times an input partition's clock was set back because its sources were.
+    clock_resets,
+    /// Metric windows scored.
+    series_scored,
+    /// Entity windows sent to the second stage.
+    windows_sent,
+    /// Signals sent to the second stage.
+    signals_sent,
+    /// Signals dropped at the cap of a window.
+    signals_dropped,
+    /// Windows that reached the second stage after their time had been decided.
+    windows_late,
+    /// Windows released early because too many were held back.
+    windows_forced,
+    /// Precursors opened.
+    precursors_opened,
+    /// Precursors resolved.
+    precursors_resolved,
+    /// Failures opened.
+    failures_opened,
+    /// Failures resolved.
+    failures_resolved,
+}

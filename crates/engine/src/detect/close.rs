@@ -1,0 +1,289 @@
+//! A window's end: every series and template in it is scored, then learned, and what is surprising is sent on.
+//!
+//! Order matters and is fixed: failure facts first (they decide whether anything may be learned), then series in order of
+//! arrival, then templates of every entity by place, then one record per entity and one of progress.
+
+use foreshock_domain::{
+    Detector, EntityWindow, Fact, Learning, LogEvidence, Millis, Signal, SignalRecord, Source, Timestamp,
+};
+use foreshock_logs::{TemplateCount, TemplateId, TemplateVerdict};
+use foreshock_metrics::{Point, SeriesModel};
+
+use super::aggregate::Aggregate;
+use super::partition::{Context, DetectState, place_u32};
+use super::window::{EntityTally, OpenWindow};
+
+/// After a window with a failure in it, learning stays paused this long: what follows a failure is not normal either.
+const PAUSE_MS: Millis = 60_000;
+/// Series and entities looked at for idleness when a window closes.
+const SWEEP_STEP: usize = 64;
+
+impl DetectState {
+    /// Closes every window that ends at or before `until`, and says so.
+    pub(super) fn close_until(&mut self, cx: &mut Context<'_>, spare: &mut Vec<OpenWindow>, until: Timestamp) {
+        let width = cx.config.windows.width_ms;
+        let mut closed = Timestamp::MIN;
+        while let Some(entry) = self.open.first_entry() {
+            let start = *entry.key();
+            if start + width > until {
+                break;
+            }
+            let mut window = entry.remove();
+            self.close(cx, &mut window, start, start + width);
+            closed = start + width;
+            window.clear();
+            if spare.len() < 8 {
+                spare.push(window);
+            }
+        }
+        // At a restart of the clock `until` is the end of time: what was reached is the last window that held anything.
+        self.closed_until = if until == Timestamp::LATEST { closed } else { until };
+        if self.closed_until > Timestamp::MIN {
+            self.send_progress(cx);
+        }
+    }
+
+    fn close(&mut self, cx: &mut Context<'_>, window: &mut OpenWindow, start: Timestamp, end: Timestamp) {
+        self.gather_facts(cx, window, start);
+        self.pause_failing(window, end);
+        for (place, aggregate) in &window.series {
+            self.close_series(cx, &mut window.entities, *place as usize, aggregate, start, end);
+        }
+        self.close_templates(cx, window, start, end);
+        for tally in &mut window.entities {
+            self.send_window(cx, tally, start, end);
+        }
+        self.sweep(cx, end);
+    }
+
+    /// What the failure rules asked for, from the series that they watch.
+    fn gather_facts(&mut self, cx: &Context<'_>, window: &mut OpenWindow, start: Timestamp) {
+        let index = start.as_millis().div_euclid(cx.config.windows.width_ms);
+        for (place, watched) in &window.watched {
+            let Some(slot) = self.series.get(*place as usize) else {
+                continue;
+            };
+            let Some((_, aggregate)) = slot.cells.get(index).and_then(|c| window.series.get(c)) else {
+                continue;
+            };
+            let increase = aggregate.increase_since(slot.last).unwrap_or(0.0);
+            let cell = self.entities.get(slot.entity as usize).and_then(|e| e.cells.get(index));
+            let Some(tally) = cell.and_then(|c| window.entities.get_mut(c)) else {
+                continue;
+            };
+            for (watch, watched) in slot.watches.iter().zip(watched) {
+                tally.facts.extend(cx.config.rules.fact(watch, &slot.name, watched, increase));
+            }
+        }
+    }
+
+    /// An outage must not become the new normal. The second stage decides what a failure is; what this partition sees of it
+    /// with its own eyes, a probe that is down or a fatal line, is enough to stop learning here.
+    fn pause_failing(&mut self, window: &OpenWindow, end: Timestamp) {
+        for tally in &window.entities {
+            let failing = tally.facts.iter().any(|fact| match fact {
+                Fact::Probe { down, .. } => *down > 0,
+                Fact::Lines { .. } => true,
+                Fact::Counter { .. } | Fact::Heartbeat { .. } => false,
+            });
+            if failing && let Some(entity) = self.entities.get_mut(tally.entity as usize) {
+                entity.paused_until = entity.paused_until.max(end + PAUSE_MS);
+            }
+        }
+    }
+
+    fn learning(&self, entity: u32, start: Timestamp) -> Learning {
+        match self.entities.get(entity as usize) {
+            Some(slot) if start < slot.paused_until => Learning::Paused,
+            _ => Learning::Normal,
+        }
+    }
+
+    fn close_series(
+        &mut self,
+        cx: &mut Context<'_>,
+        tallies: &mut [EntityTally],
+        place: usize,
+        aggregate: &Aggregate,
+        start: Timestamp,
+        end: Timestamp,
+    ) {
+        let Some(entity) = self.series.get(place).map(|s| s.entity) else {
+            return;
+        };
+        let learning = self.learning(entity, start);
+        let cell = self
+            .entities
+            .get(entity as usize)
+            .and_then(|e| e.cells.get(start.as_millis().div_euclid(cx.config.windows.width_ms)));
+        let Some(slot) = self.series.get_mut(place) else { return };
+        slot.heard = end;
+        if learning == Learning::Normal && slot.kind.learn(slot.last, aggregate) {
+            // Levels turned into rates or back: nothing learned so far applies.
+            slot.model = SeriesModel::new(None);
+        }
+        let value = if slot.kind.is_counter() {
+            aggregate.rate_since(slot.last)
+        } else {
+            aggregate.mean()
+        };
+        if aggregate.count > 0 {
+            slot.last = Some((aggregate.last_at, aggregate.last));
+        }
+        let verdict = slot.model.score_learn(&Point { at: start, value }, learning);
+        let (Some(verdict), Some(tally)) = (verdict, cell.and_then(|c| tallies.get_mut(c))) else {
+            return;
+        };
+        tally.tested += 1;
+        cx.counters.series_scored += 1;
+        if verdict.score.surprise() >= cx.config.alarms.gate {
+            tally.signals.push(Signal {
+                source: Source::Metric,
+                id: slot.id.to_string().into(),
+                name: slot.name.clone(),
+                unit: None,
+                onset: slot.model.onset().unwrap_or(start).min(start),
+                verdict,
+                log: None,
+            });
+        }
+    }
+
+    /// Every entity that ever wrote a line, since silence is a sign too.
+    fn close_templates(&mut self, cx: &mut Context<'_>, window: &mut OpenWindow, start: Timestamp, end: Timestamp) {
+        let Some(miner) = &self.miner else { return };
+        let index = start.as_millis().div_euclid(cx.config.windows.width_ms);
+        let (mut counts, mut verdicts) = (Vec::new(), Vec::new());
+        for place in 0..self.entities.places() {
+            let learning = self.learning(place_u32(place), start);
+            let Some(slot) = self.entities.get_mut(place) else {
+                continue;
+            };
+            let cell = slot.cells.get(index);
+            counts.clear();
+            if let Some(tally) = cell.and_then(|c| window.entities.get(c)) {
+                counts.extend(tally.templates.iter().map(|(id, t)| TemplateCount {
+                    id: TemplateId(*id),
+                    count: t.count,
+                    first_seen: t.first_seen,
+                    level: t.level,
+                }));
+            }
+            if slot.templates.is_none() && counts.is_empty() {
+                continue;
+            }
+            miner.canonicalise(&mut counts);
+            let bank = slot.templates.get_or_insert_default();
+            bank.reconcile(miner);
+            verdicts.clear();
+            let tested = bank.close_window(start, end, &counts, learning, &mut verdicts);
+            verdicts.retain(|v: &TemplateVerdict| v.verdict.score.surprise() >= cx.config.alarms.gate);
+            if cell.is_none() && verdicts.is_empty() {
+                continue;
+            }
+            let cell = cell.unwrap_or_else(|| {
+                let offset = self.last_offset;
+                let entity = place_u32(place);
+                let tally = EntityTally {
+                    entity,
+                    offset_first: offset,
+                    offset_last: offset,
+                    ..Default::default()
+                };
+                window.entities.push(tally);
+                window.entities.len() - 1
+            });
+            let Some(tally) = window.entities.get_mut(cell) else {
+                continue;
+            };
+            tally.tested += tested;
+            for v in &verdicts {
+                let text = miner.template(v.id).unwrap_or_default();
+                tally.signals.push(template_signal(v, &text, start));
+            }
+        }
+    }
+
+    fn send_window(&mut self, cx: &mut Context<'_>, tally: &mut EntityTally, start: Timestamp, end: Timestamp) {
+        let Some(slot) = self.entities.get_mut(tally.entity as usize) else {
+            return;
+        };
+        if tally.samples + tally.lines > 0 {
+            slot.heard = end;
+        }
+        let entity = slot.name.clone();
+        let mut signals = std::mem::take(&mut tally.signals);
+        signals.sort_by(|a, b| {
+            b.score()
+                .surprise()
+                .total_cmp(&a.score().surprise())
+                .then_with(|| a.id.cmp(&b.id))
+        });
+        let cap = cx.config.limits.signals_per_window;
+        cx.counters.signals_dropped += signals.len().saturating_sub(cap) as u64;
+        signals.truncate(cap);
+        cx.counters.signals_sent += signals.len() as u64;
+        cx.counters.windows_sent += 1;
+        let record = SignalRecord::Window(EntityWindow {
+            entity,
+            start,
+            end,
+            position: self.position(tally.offset_first, tally.offset_last),
+            samples: tally.samples,
+            lines: tally.lines,
+            tested: tally.tested,
+            signals,
+            facts: std::mem::take(&mut tally.facts),
+        });
+        let SignalRecord::Window(window) = &record else { return };
+        let key = window.entity.as_str().to_owned();
+        self.send(cx, &key, &record);
+    }
+
+    /// Forgets a few of the series and entities that have been idle for long. A whole round takes as many windows as the
+    /// larger table has groups of [`SWEEP_STEP`] places.
+    fn sweep(&mut self, cx: &mut Context<'_>, now: Timestamp) {
+        let idle = cx.config.limits.idle_ms;
+        let places = self.series.places().max(self.entities.places());
+        for _ in 0..SWEEP_STEP.min(places) {
+            self.sweep = if self.sweep + 1 >= places { 0 } else { self.sweep + 1 };
+            let place = self.sweep;
+            if self
+                .series
+                .get(place)
+                .is_some_and(|s| s.heard != Timestamp::MIN && now - s.heard > idle)
+            {
+                self.series.remove(place);
+                cx.counters.evicted += 1;
+            }
+            // Later than its series, which hold its place.
+            let entity_idle = idle.saturating_mul(2);
+            if self
+                .entities
+                .get(place)
+                .is_some_and(|e| e.heard != Timestamp::MIN && now - e.heard > entity_idle)
+            {
+                self.entities.remove(place);
+                cx.counters.evicted += 1;
+            }
+        }
+    }
+}
+
+fn template_signal(v: &TemplateVerdict, text: &str, start: Timestamp) -> Signal {
+    let id: Box<str> = v.id.to_string().into();
+    let template: Box<str> = super::window::shorten(text, 512).into();
+    Signal {
+        source: Source::Log,
+        id: id.clone(),
+        name: template.clone(),
+        unit: None,
+        verdict: v.verdict,
+        onset: v.onset.min(start),
+        log: Some(LogEvidence {
+            template_id: id,
+            template,
+            count: v.count,
+        }),
+    }
+}

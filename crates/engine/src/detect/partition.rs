@@ -1,0 +1,431 @@
+use std::collections::BTreeMap;
+
+use foreshock_domain::{Input, LogLine, Progress, Sample, SignalRecord, SourcePosition, Timestamp, Upstream};
+use foreshock_logs::Miner;
+use foreshock_metrics::SeriesModel;
+use foreshock_wire::{Decoder, signals};
+use serde::{Deserialize, Serialize};
+use xxhash_rust::xxh3::xxh3_64;
+
+use super::aggregate::Taken;
+use super::clock::{Admission, EventClock};
+use super::entities::EntityTable;
+use super::series::{Kind, SeriesSlot, SeriesTable};
+use super::window::{EntityTally, OpenWindow};
+use crate::config::{EngineConfig, SourceConfig};
+use crate::counters::Counters;
+use crate::record::{Destination, Output, Record, TopicPartition};
+
+/// What a partition may look at and write to while it applies a record.
+pub(crate) struct Context<'a> {
+    pub(crate) config: &'a EngineConfig,
+    pub(crate) source: &'a SourceConfig,
+    pub(crate) from: TopicPartition,
+    pub(crate) counters: &'a mut Counters,
+    pub(crate) outputs: &'a mut Vec<Output>,
+}
+
+/// The state of one partition of an input topic: a pure function of its records, in order.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct DetectState {
+    pub(super) upstream: Upstream,
+    pub(super) clock: EventClock,
+    /// Every window that ends at or before this has been closed.
+    pub(super) closed_until: Timestamp,
+    /// By start.
+    pub(super) open: BTreeMap<Timestamp, OpenWindow>,
+    pub(super) series: SeriesTable,
+    pub(super) entities: EntityTable,
+    pub(super) miner: Option<Box<Miner>>,
+    /// Where the sweep for idle series and entities goes on.
+    pub(super) sweep: usize,
+    pub(super) last_offset: i64,
+}
+
+/// One partition of an input topic: decoder, windows, models.
+pub struct DetectPartition {
+    decoder: Decoder,
+    state: DetectState,
+    /// Cleared windows, kept for their memory.
+    spare: Vec<OpenWindow>,
+    /// Name of the entity at hand.
+    entity: String,
+}
+
+impl DetectPartition {
+    /// A partition without a past.
+    #[must_use]
+    pub fn new(source: &SourceConfig, partition: i32) -> Self {
+        Self::with(
+            source,
+            DetectState {
+                upstream: Upstream {
+                    topic: source.topic.clone(),
+                    partition,
+                },
+                clock: EventClock::default(),
+                closed_until: Timestamp::MIN,
+                open: BTreeMap::new(),
+                series: SeriesTable::default(),
+                entities: EntityTable::default(),
+                miner: None,
+                sweep: 0,
+                last_offset: -1,
+            },
+        )
+    }
+
+    fn with(source: &SourceConfig, state: DetectState) -> Self {
+        Self {
+            decoder: Decoder::new(source.format),
+            state,
+            spare: Vec::new(),
+            entity: String::new(),
+        }
+    }
+
+    /// From [`Self::save`].
+    ///
+    /// # Errors
+    /// When the bytes are not a state of this version.
+    pub fn load(source: &SourceConfig, bytes: &[u8]) -> Result<Self, postcard::Error> {
+        let mut state: DetectState = postcard::from_bytes(bytes)?;
+        state.series.index();
+        state.entities.index();
+        Ok(Self::with(source, state))
+    }
+
+    /// The state as bytes.
+    ///
+    /// # Errors
+    /// When memory runs out.
+    pub fn save(&self) -> Result<Vec<u8>, postcard::Error> {
+        postcard::to_stdvec(&self.state)
+    }
+
+    /// Series and entities held.
+    #[must_use]
+    pub fn held(&self) -> (usize, usize) {
+        (self.state.series.len(), self.state.entities.len())
+    }
+
+    /// Applies one record.
+    pub(crate) fn apply(&mut self, cx: &mut Context<'_>, record: &Record<'_>) {
+        let Self {
+            decoder,
+            state,
+            spare,
+            entity,
+        } = self;
+        state.last_offset = record.offset;
+        let decoded = decoder.decode(record.payload.unwrap_or_default(), &mut |input| {
+            state.take(cx, spare, entity, record, &input);
+        });
+        match decoded {
+            Ok(decoded) => cx.counters.fields_skipped += decoded.skipped as u64,
+            Err(error) => {
+                cx.counters.dead_letters += 1;
+                cx.outputs.push(Output::dead_letter(&state.upstream, record, &error));
+            }
+        }
+    }
+}
+
+/// Which partition of the signals topic an entity's records go to.
+#[allow(clippy::cast_possible_truncation)] // a remainder of a u32
+pub(crate) fn signals_partition(entity: &str, partitions: u32) -> i32 {
+    (xxh3_64(entity.as_bytes()) % u64::from(partitions.max(1))) as i32
+}
+
+/// Writes the name of the entity that an input belongs to.
+fn name_entity(source: &SourceConfig, input: &Input<'_>, key: Option<&[u8]>, name: &mut String) {
+    name.clear();
+    'spec: for spec in &source.entity {
+        name.clear();
+        for (i, label) in spec.split('+').enumerate() {
+            let Some(value) = input.label(label).filter(|v| !v.is_empty()) else {
+                continue 'spec;
+            };
+            if i > 0 {
+                name.push('/');
+            }
+            name.push_str(value);
+        }
+        break;
+    }
+    if name.is_empty() {
+        match key.and_then(|k| std::str::from_utf8(k).ok()).filter(|k| !k.is_empty()) {
+            Some(key) => name.push_str(super::window::shorten(key, 256)),
+            None => name.push_str(&source.topic),
+        }
+    }
+}
+
+impl DetectState {
+    fn take(
+        &mut self,
+        cx: &mut Context<'_>,
+        spare: &mut Vec<OpenWindow>,
+        entity: &mut String,
+        record: &Record<'_>,
+        input: &Input<'_>,
+    ) {
+        let own = match input {
+            Input::Sample(s) => s.at,
+            Input::Line(l) => l.at,
+            Input::Incident(incident) => {
+                cx.counters.incidents += 1;
+                let position = self.position(record.offset, record.offset);
+                let key = incident.entity.as_str().to_owned();
+                self.send(
+                    cx,
+                    &key,
+                    &SignalRecord::Incident {
+                        incident: incident.clone(),
+                        position,
+                    },
+                );
+                return;
+            }
+        };
+        let Some(at) = own.or(record.timestamp) else {
+            cx.counters.implausible += 1;
+            return;
+        };
+        match self.clock.admit(at, record.timestamp) {
+            Admission::Taken => {}
+            Admission::Restarted => {
+                cx.counters.clock_resets += 1;
+                self.close_until(cx, spare, Timestamp::LATEST);
+                self.closed_until = Timestamp::MIN;
+            }
+            Admission::Future => return cx.counters.future += 1,
+            Admission::Implausible => return cx.counters.implausible += 1,
+            Admission::Stale => return cx.counters.late += 1,
+        }
+        let width = cx.config.windows.width_ms;
+        let start = at.window_start(width);
+        if start + width <= self.closed_until {
+            return cx.counters.late += 1;
+        }
+        // A window closes before the record that closes it is counted: what comes after the watermark is not in it.
+        if let Some(watermark) = self.clock.watermark(cx.config.windows.lateness_ms) {
+            let until = watermark.window_start(width);
+            if until > self.closed_until {
+                self.close_until(cx, spare, until);
+            }
+        }
+        match input {
+            Input::Sample(sample) => self.take_sample(cx, spare, entity, record, input, sample, at, start),
+            Input::Line(line) => self.take_line(cx, spare, entity, record, input, line, at, start),
+            Input::Incident(_) => {}
+        }
+    }
+
+    #[allow(clippy::too_many_arguments)] // the parts of one record, split by the caller so that they can be borrowed apart
+    fn take_sample(
+        &mut self,
+        cx: &mut Context<'_>,
+        spare: &mut Vec<OpenWindow>,
+        entity: &mut String,
+        record: &Record<'_>,
+        input: &Input<'_>,
+        sample: &Sample<'_>,
+        at: Timestamp,
+        start: Timestamp,
+    ) {
+        let id = self.series.id(sample.name, sample.labels);
+        let place = if let Some(place) = self.series.place(id) {
+            place
+        } else {
+            name_entity(cx.source, input, record.key, entity);
+            let Some(owner) = self.entities.place_or_insert(entity, cx.config.limits.entities) else {
+                return cx.counters.entities_refused += 1;
+            };
+            if self.series.len() >= cx.config.limits.series {
+                // Refused, and yet the entity was heard.
+                cx.counters.series_refused += 1;
+                self.tally(spare, owner, start, cx.config.windows.width_ms, record.offset);
+                return;
+            }
+            self.series.insert(new_series(cx, id, sample, owner))
+        };
+        let Some(slot) = self.series.get_mut(place) else { return };
+        let index = start.as_millis().div_euclid(cx.config.windows.width_ms);
+        let window = open_window(&mut self.open, spare, start);
+        // The place is checked: after the sources' clocks were set back a window of the same index may be open anew.
+        let known = slot
+            .cells
+            .get(index)
+            .filter(|c| window.series.get(*c).is_some_and(|(p, _)| *p == place_u32(place)));
+        let cell = known.unwrap_or_else(|| {
+            let cell = window.series.len();
+            window
+                .series
+                .push((place_u32(place), super::aggregate::Aggregate::default()));
+            slot.cells.set(index, cell);
+            cell
+        });
+        let owner = slot.entity as usize;
+        match window.series[cell].1.add(at, sample.value) {
+            Taken::Duplicate => return cx.counters.duplicates += 1,
+            Taken::Missing => cx.counters.missing += 1,
+            Taken::Finite => {}
+        }
+        if !slot.watches.is_empty() {
+            let fresh = || slot.watches.iter().map(|w| cx.config.rules.window(w)).collect();
+            for watched in window.watched.entry(place_u32(place)).or_insert_with(fresh) {
+                watched.observe(at, sample.value);
+            }
+        }
+        cx.counters.samples += 1;
+        if let Some(tally) = self.tally(spare, owner, start, cx.config.windows.width_ms, record.offset) {
+            tally.samples += 1;
+        }
+    }
+
+    #[allow(clippy::too_many_arguments)] // as above
+    fn take_line(
+        &mut self,
+        cx: &mut Context<'_>,
+        spare: &mut Vec<OpenWindow>,
+        entity: &mut String,
+        record: &Record<'_>,
+        input: &Input<'_>,
+        line: &LogLine<'_>,
+        at: Timestamp,
+        start: Timestamp,
+    ) {
+        name_entity(cx.source, input, record.key, entity);
+        let Some(owner) = self.entities.place_or_insert(entity, cx.config.limits.entities) else {
+            return cx.counters.entities_refused += 1;
+        };
+        let mined = self
+            .miner
+            .get_or_insert_with(|| Box::new(Miner::new()))
+            .mine(line.message, line.level);
+        let rule = cx.config.rules.line_rule(line.level, line.message);
+        cx.counters.lines += 1;
+        let cap = cx.config.limits.templates_per_window;
+        let Some(tally) = self.tally(spare, owner, start, cx.config.windows.width_ms, record.offset) else {
+            return;
+        };
+        tally.lines += 1;
+        if let Some(rule) = rule {
+            tally.line_matched(rule, at, line.message);
+        }
+        // Past the cap all further templates share one tally, so that counts still sum.
+        let id = if tally.templates.len() < cap || tally.templates.contains_key(&mined.id.0) {
+            mined.id.0
+        } else {
+            0
+        };
+        let template = tally.templates.entry(id).or_default();
+        template.count = template.count.saturating_add(1);
+        template.first_seen |= mined.first_seen && id != 0;
+        template.level = template.level.max(line.level);
+    }
+
+    /// The tally of an entity in a window.
+    fn tally(
+        &mut self,
+        spare: &mut Vec<OpenWindow>,
+        entity: usize,
+        start: Timestamp,
+        width_ms: i64,
+        offset: i64,
+    ) -> Option<&mut EntityTally> {
+        let slot = self.entities.get_mut(entity)?;
+        let index = start.as_millis().div_euclid(width_ms);
+        let window = open_window(&mut self.open, spare, start);
+        let owned = |c: &usize| window.entities.get(*c).is_some_and(|t| t.entity == place_u32(entity));
+        let known = slot.cells.get(index).filter(owned);
+        let cell = known.unwrap_or_else(|| {
+            let cell = window.entities.len();
+            window.entities.push(EntityTally {
+                entity: place_u32(entity),
+                offset_first: offset,
+                ..Default::default()
+            });
+            slot.cells.set(index, cell);
+            cell
+        });
+        let tally = window.entities.get_mut(cell)?;
+        tally.offset_last = offset;
+        Some(tally)
+    }
+
+    pub(super) fn position(&self, offset_first: i64, offset_last: i64) -> SourcePosition {
+        SourcePosition {
+            upstream: self.upstream.clone(),
+            offset_first,
+            offset_last,
+        }
+    }
+
+    /// Sends a record to the entity's partition of the signals topic.
+    pub(super) fn send(&self, cx: &mut Context<'_>, entity: &str, record: &SignalRecord) {
+        let partition = signals_partition(entity, cx.config.signals_partitions);
+        self.send_to(cx, partition, entity.as_bytes(), record);
+    }
+
+    /// Tells every partition of the signals topic how far this partition has come.
+    pub(super) fn send_progress(&self, cx: &mut Context<'_>) {
+        let record = SignalRecord::Progress(Progress {
+            upstream: self.upstream.clone(),
+            watermark: self.closed_until,
+        });
+        for partition in 0..cx.config.signals_partitions {
+            self.send_to(cx, i32::try_from(partition).unwrap_or(i32::MAX), b"", &record);
+        }
+    }
+
+    fn send_to(&self, cx: &mut Context<'_>, partition: i32, key: &[u8], record: &SignalRecord) {
+        let mut value = Vec::with_capacity(256);
+        signals::encode(record, &mut value);
+        cx.outputs.push(Output {
+            from: cx.from,
+            to: Destination::Signals(partition),
+            key: key.to_vec(),
+            value,
+            headers: Vec::new(),
+        });
+    }
+}
+
+fn new_series(cx: &Context<'_>, id: foreshock_domain::SeriesId, sample: &Sample<'_>, owner: usize) -> SeriesSlot {
+    let mut name = String::from(sample.name);
+    for (i, (k, v)) in sample.labels.iter().enumerate() {
+        name.push(if i == 0 { '{' } else { ',' });
+        name.push_str(k);
+        name.push('=');
+        name.push_str(v);
+    }
+    if !sample.labels.is_empty() {
+        name.push('}');
+    }
+    SeriesSlot {
+        id,
+        name: super::window::shorten(&name, 1_024).into(),
+        entity: place_u32(owner),
+        kind: Kind::new(sample.kind),
+        model: SeriesModel::new(sample.kind),
+        cells: super::window::Cells::default(),
+        watches: cx.config.rules.watches(sample.name, sample.labels),
+        last: None,
+        heard: Timestamp::MIN,
+    }
+}
+
+/// Tables are capped far below 2^32 places.
+pub(super) fn place_u32(place: usize) -> u32 {
+    u32::try_from(place).unwrap_or(u32::MAX)
+}
+
+fn open_window<'a>(
+    open: &'a mut BTreeMap<Timestamp, OpenWindow>,
+    spare: &mut Vec<OpenWindow>,
+    start: Timestamp,
+) -> &'a mut OpenWindow {
+    open.entry(start).or_insert_with(|| spare.pop().unwrap_or_default())
+}

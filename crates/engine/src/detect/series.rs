@@ -1,0 +1,234 @@
+use foreshock_domain::{LabelPairs, MetricKind, SeriesId, Timestamp};
+use foreshock_failure::SeriesWatch;
+use foreshock_metrics::SeriesModel;
+use rustc_hash::FxHashMap;
+use serde::{Deserialize, Serialize};
+use xxhash_rust::xxh3::xxh3_64;
+
+use super::aggregate::Aggregate;
+use super::window::Cells;
+
+/// Windows in which a metric's kind is learned, where its format does not say.
+const KIND_WINDOWS: u16 = 32;
+
+/// Gauge or counter: told by the format, or learned from how the values move at first.
+///
+/// A counter rises in nearly every window and falls only when its process starts anew; a gauge that happens to rise for a
+/// while, like memory in use, also stands still or falls. The first [`KIND_WINDOWS`] windows in which the series moves decide.
+/// A gauge stays one: a leak that makes it rise steadily later on is what this program is to find. A counter that keeps falling
+/// was none.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Kind {
+    decided: Option<MetricKind>,
+    told: bool,
+    windows: u16,
+    rose: u16,
+    falls: u16,
+}
+
+impl Kind {
+    pub(crate) fn new(told: Option<MetricKind>) -> Self {
+        Self {
+            decided: told,
+            told: told.is_some(),
+            windows: 0,
+            rose: 0,
+            falls: 0,
+        }
+    }
+
+    pub(crate) fn is_counter(&self) -> bool {
+        self.decided == Some(MetricKind::Counter)
+    }
+
+    /// Takes in how a window moved; true when the kind turned out to be another one than was assumed so far.
+    pub(crate) fn learn(&mut self, before: Option<(Timestamp, f64)>, window: &Aggregate) -> bool {
+        let Some((_, value)) = before else { return false };
+        if self.told || self.decided == Some(MetricKind::Gauge) || window.count == 0 {
+            return false;
+        }
+        let fell = window.first < value || window.falls > 0;
+        self.windows += 1;
+        self.rose += u16::from(window.last > value && !fell);
+        self.falls += u16::from(fell);
+        if self.windows < KIND_WINDOWS {
+            return false;
+        }
+        let (rose, falls) = (self.rose, self.falls);
+        (self.windows, self.rose, self.falls) = (0, 0, 0);
+        if self.is_counter() {
+            if falls > 2 {
+                self.decided = Some(MetricKind::Gauge);
+            }
+            return falls > 2;
+        }
+        if rose == 0 && falls == 0 {
+            return false;
+        }
+        // Counters count: whole numbers from zero up. One restart in the time is forgiven.
+        let whole = window.min >= 0.0 && window.last.fract() == 0.0 && window.first.fract() == 0.0;
+        let counter = whole && falls <= 1 && rose >= KIND_WINDOWS - KIND_WINDOWS / 8;
+        self.decided = Some(if counter {
+            MetricKind::Counter
+        } else {
+            MetricKind::Gauge
+        });
+        counter
+    }
+}
+
+/// One series and its model.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct SeriesSlot {
+    pub(crate) id: SeriesId,
+    /// `name{label=value}`.
+    pub(crate) name: Box<str>,
+    pub(crate) entity: u32,
+    pub(crate) kind: Kind,
+    pub(crate) model: SeriesModel,
+    pub(crate) cells: Cells,
+    pub(crate) watches: Vec<SeriesWatch>,
+    /// Last sample of the last closed window.
+    pub(crate) last: Option<(Timestamp, f64)>,
+    /// End of the last window it was heard in.
+    pub(crate) heard: Timestamp,
+}
+
+/// All series of a partition. A slot keeps its place for life, so that outputs follow the log's order and never a hash's.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub(crate) struct SeriesTable {
+    slots: Vec<Option<SeriesSlot>>,
+    #[serde(skip)]
+    places: FxHashMap<SeriesId, u32>,
+    /// Freed places, reused last first; kept in the state because the order decides where a new series goes.
+    free: Vec<u32>,
+    #[serde(skip)]
+    scratch: Vec<u8>,
+}
+
+impl SeriesTable {
+    /// Id of a series: a 64-bit hash of its name and sorted labels, each with its length. Cost: one pass over the bytes, no
+    /// allocation.
+    pub(crate) fn id(&mut self, name: &str, labels: &LabelPairs<'_>) -> SeriesId {
+        let key = &mut self.scratch;
+        key.clear();
+        let mut push = |part: &str| {
+            key.extend_from_slice(&(part.len() as u32).to_le_bytes());
+            key.extend_from_slice(part.as_bytes());
+        };
+        push(name);
+        for (k, v) in labels {
+            push(k);
+            push(v);
+        }
+        SeriesId(xxh3_64(key))
+    }
+
+    pub(crate) fn place(&self, id: SeriesId) -> Option<usize> {
+        self.places.get(&id).map(|p| *p as usize)
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.places.len()
+    }
+
+    /// Highest place ever used, plus one.
+    pub(crate) fn places(&self) -> usize {
+        self.slots.len()
+    }
+
+    pub(crate) fn get(&self, place: usize) -> Option<&SeriesSlot> {
+        self.slots.get(place).and_then(Option::as_ref)
+    }
+
+    pub(crate) fn get_mut(&mut self, place: usize) -> Option<&mut SeriesSlot> {
+        self.slots.get_mut(place).and_then(Option::as_mut)
+    }
+
+    #[allow(clippy::cast_possible_truncation)] // the cap is far below 2^32
+    pub(crate) fn insert(&mut self, slot: SeriesSlot) -> usize {
+        let id = slot.id;
+        let place = match self.free.pop() {
+            Some(place) => {
+                self.slots[place as usize] = Some(slot);
+                place
+            }
+            None => {
+                self.slots.push(Some(slot));
+                (self.slots.len() - 1) as u32
+            }
+        };
+        self.places.insert(id, place);
+        place as usize
+    }
+
+    #[allow(clippy::cast_possible_truncation)] // as above
+    pub(crate) fn remove(&mut self, place: usize) {
+        if let Some(slot) = self.slots.get_mut(place).and_then(Option::take) {
+            self.places.remove(&slot.id);
+            self.free.push(place as u32);
+        }
+    }
+
+    /// Finds the series again after loading; the index is not part of the state.
+    #[allow(clippy::cast_possible_truncation)] // as above
+    pub(crate) fn index(&mut self) {
+        self.places = self
+            .slots
+            .iter()
+            .enumerate()
+            .filter_map(|(i, s)| Some((s.as_ref()?.id, i as u32)))
+            .collect();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn learned(values: &[f64]) -> Kind {
+        let mut kind = Kind::new(None);
+        let mut before = None;
+        for (i, v) in values.iter().enumerate() {
+            let mut window = Aggregate::default();
+            window.add(Timestamp::from_secs(i as i64), *v);
+            kind.learn(before, &window);
+            before = Some((window.last_at, window.last));
+        }
+        kind
+    }
+
+    #[test]
+    fn kind_is_learned_from_how_values_move() {
+        let counter: Vec<f64> = (0..100).map(|i| f64::from(i * 3)).collect();
+        assert!(learned(&counter).is_counter());
+        let mut restarted = counter.clone();
+        restarted.extend(counter.iter());
+        assert!(learned(&restarted).is_counter());
+        let wave: Vec<f64> = (0..100).map(|i| (f64::from(i) / 5.0).sin().round()).collect();
+        assert!(!learned(&wave).is_counter());
+        let real_valued: Vec<f64> = (0..100).map(|i| f64::from(i) * 0.7 + 0.1).collect();
+        assert!(!learned(&real_valued).is_counter());
+        // Stands still, then leaks: still a gauge.
+        let leak: Vec<f64> = (0..40)
+            .map(|i| f64::from(1_000 + i % 2))
+            .chain((0..200).map(|i| f64::from(1_001 + i)))
+            .collect();
+        assert!(!learned(&leak).is_counter());
+    }
+
+    #[test]
+    fn an_idle_counter_is_learned_when_it_moves() {
+        let values: Vec<f64> = vec![0.0; 64].into_iter().chain((0..64).map(f64::from)).collect();
+        assert!(learned(&values).is_counter());
+    }
+
+    #[test]
+    fn ids_tell_apart_what_only_concatenates_alike() {
+        let mut table = SeriesTable::default();
+        let a = table.id("ab", &[("c".into(), "d".into())]);
+        let b = table.id("abc", &[("".into(), "d".into())]);
+        assert_ne!(a, b);
+        assert_eq!(a, table.id("ab", &[("c".into(), "d".into())]));
+    }
+}

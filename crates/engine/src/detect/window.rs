@@ -1,0 +1,156 @@
+use std::collections::BTreeMap;
+
+use foreshock_domain::{Fact, Level, Signal, Timestamp};
+use foreshock_failure::WatchWindow;
+use serde::{Deserialize, Serialize};
+
+use super::aggregate::Aggregate;
+
+/// Places in the ring of open windows; a power of two above `LATENESS_WINDOWS_MAX` + 1.
+const RING: usize = 8;
+
+/// Where the tallies of one series or entity stand in the open windows, so that a sample finds its own without a search.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Cells([(u32, u32); RING]);
+
+impl Default for Cells {
+    fn default() -> Self {
+        Self([(0, u32::MAX); RING])
+    }
+}
+
+impl Cells {
+    /// Place in the window of this index (window start over width), if the series was heard in it.
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // the low bits tell open windows apart
+    pub(crate) fn get(&self, window: i64) -> Option<usize> {
+        let (tag, place) = self.0[window as usize % RING];
+        (tag == window as u32 && place != u32::MAX).then_some(place as usize)
+    }
+
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // as above; tables are capped far below 2^32
+    pub(crate) fn set(&mut self, window: i64, place: usize) {
+        self.0[window as usize % RING] = (window as u32, place as u32);
+    }
+}
+
+/// Lines of one template of one entity in one window.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct TemplateTally {
+    pub(crate) count: u32,
+    pub(crate) first_seen: bool,
+    pub(crate) level: Option<Level>,
+}
+
+/// What one entity did in one window.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct EntityTally {
+    pub(crate) entity: u32,
+    pub(crate) samples: u32,
+    pub(crate) lines: u32,
+    pub(crate) tested: u32,
+    pub(crate) offset_first: i64,
+    pub(crate) offset_last: i64,
+    pub(crate) templates: BTreeMap<u64, TemplateTally>,
+    pub(crate) facts: Vec<Fact>,
+    pub(crate) signals: Vec<Signal>,
+}
+
+impl EntityTally {
+    /// A line matched a failure rule: the first of a window is kept, the others are counted.
+    pub(crate) fn line_matched(&mut self, rule: &str, at: Timestamp, message: &str) {
+        for fact in &mut self.facts {
+            if let Fact::Lines {
+                rule: known,
+                count,
+                first_at,
+                ..
+            } = fact
+                && **known == *rule
+            {
+                *count = count.saturating_add(1);
+                *first_at = (*first_at).min(at);
+                return;
+            }
+        }
+        let sample = shorten(message, 512).into();
+        self.facts.push(Fact::Lines {
+            rule: rule.into(),
+            count: 1,
+            first_at: at,
+            sample,
+        });
+    }
+}
+
+/// The longest prefix of at most `bytes` bytes that ends between characters.
+pub(crate) fn shorten(text: &str, bytes: usize) -> &str {
+    if text.len() <= bytes {
+        return text;
+    }
+    let end = (0..=bytes).rev().find(|i| text.is_char_boundary(*i)).unwrap_or(0);
+    &text[..end]
+}
+
+/// One window that still takes samples. Tallies stand in order of first arrival, which the log fixes.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct OpenWindow {
+    /// Series slot and what it got.
+    pub(crate) series: Vec<(u32, Aggregate)>,
+    /// Series slot → for each of its watches what it saw; only series with failure rules are here.
+    pub(crate) watched: BTreeMap<u32, Vec<WatchWindow>>,
+    pub(crate) entities: Vec<EntityTally>,
+}
+
+impl OpenWindow {
+    /// Empties the window and keeps its memory.
+    pub(crate) fn clear(&mut self) {
+        self.series.clear();
+        self.watched.clear();
+        self.entities.clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cells_forget_a_window_when_its_place_is_taken() {
+        let mut cells = Cells::default();
+        assert_eq!(cells.get(0), None);
+        cells.set(5, 7);
+        assert_eq!(cells.get(5), Some(7));
+        assert_eq!(cells.get(5 + RING as i64), None);
+        cells.set(5 + RING as i64, 9);
+        assert_eq!((cells.get(5), cells.get(13)), (None, Some(9)));
+    }
+
+    #[test]
+    fn shorten_cuts_between_characters() {
+        assert_eq!(shorten("añb", 2), "a");
+        assert_eq!(shorten("añb", 3), "añ");
+        assert_eq!(shorten("", 0), "");
+    }
+
+    #[test]
+    fn matched_lines_are_counted_per_rule() {
+        let mut tally = EntityTally::default();
+        tally.line_matched("oom", Timestamp::from_secs(5), "out of memory");
+        tally.line_matched("oom", Timestamp::from_secs(4), "again");
+        tally.line_matched("other", Timestamp::from_secs(6), "x");
+        assert_eq!(tally.facts.len(), 2);
+        let Fact::Lines {
+            count,
+            first_at,
+            sample,
+            ..
+        } = &tally.facts[0]
+        else {
+            unreachable!()
+        };
+        assert_eq!(
+            (*count, *first_at, &**sample),
+            (2, Timestamp::from_secs(4), "out of memory")
+        );
+    }
+}

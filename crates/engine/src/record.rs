@@ -1,0 +1,80 @@
+use std::borrow::Cow;
+
+use foreshock_domain::{Timestamp, Upstream};
+use foreshock_wire::{DecodeError, dead_letter};
+use serde::{Deserialize, Serialize};
+
+/// A topic by its place: 0 is the signals topic, then the sources in the order of the configuration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct TopicId(pub u16);
+
+impl TopicId {
+    /// The internal topic between the stages.
+    pub const SIGNALS: Self = Self(0);
+}
+
+/// One partition of a topic.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct TopicPartition {
+    /// Which topic.
+    pub topic: TopicId,
+    /// Which partition of it.
+    pub partition: i32,
+}
+
+/// One record as a log hands it over.
+#[derive(Clone, Copy, Debug)]
+pub struct Record<'a> {
+    /// Where it stands.
+    pub from: TopicPartition,
+    /// Its place in the partition.
+    pub offset: i64,
+    /// The log's own timestamp.
+    pub timestamp: Option<Timestamp>,
+    /// Key bytes.
+    pub key: Option<&'a [u8]>,
+    /// Value bytes; `None` for a tombstone.
+    pub payload: Option<&'a [u8]>,
+}
+
+/// Where an output goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Destination {
+    /// The internal topic, to this partition.
+    Signals(i32),
+    /// Precursors.
+    Anomalies,
+    /// Hard failures.
+    Failures,
+    /// Records that could not be read.
+    DeadLetters,
+}
+
+/// One record to be written.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Output {
+    /// The partition whose records made it; it is written only if that partition's progress is.
+    pub from: TopicPartition,
+    /// Where to.
+    pub to: Destination,
+    /// Key bytes.
+    pub key: Vec<u8>,
+    /// Value bytes.
+    pub value: Vec<u8>,
+    /// Headers in order.
+    pub headers: Vec<(Cow<'static, str>, Vec<u8>)>,
+}
+
+impl Output {
+    /// A record that could not be read, as it was, with the reason.
+    pub(crate) fn dead_letter(upstream: &Upstream, record: &Record<'_>, error: &DecodeError) -> Self {
+        let headers = dead_letter::headers(upstream, record.offset, record.timestamp, error);
+        Self {
+            from: record.from,
+            to: Destination::DeadLetters,
+            key: record.key.unwrap_or_default().to_vec(),
+            value: record.payload.unwrap_or_default().to_vec(),
+            headers: headers.into_iter().map(|(k, v)| (Cow::Borrowed(k), v.into_bytes())).collect(),
+        }
+    }
+}

@@ -1,0 +1,222 @@
+//! Golden cases: folders of plain files that run through the whole machine over the log in memory.
+//!
+//! Each runs undisturbed, cut into random batches, and killed before and after every commit; all must write the same
+//! events and dead letters, and every event must satisfy the published schema.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use foreshock_engine::{
+    Counters, Crash, Destination, Engine, EngineConfig, EpochReport, MemoryLog, MemoryTopic, Output, SourceConfig,
+    StoredRecord, TopicId, TopicPartition, run,
+};
+use foreshock_failure::{FailureConfig, Rules};
+use foreshock_wire::{Format, time};
+use serde::Deserialize;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Case {
+    signals_partitions: u32,
+    source: Vec<Source>,
+    #[serde(default)]
+    failure: FailureConfig,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Source {
+    topic: String,
+    format: Format,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Row {
+    topic: String,
+    partition: i32,
+    at: String,
+    key: Option<String>,
+    payload: String,
+}
+
+fn folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/golden")
+}
+
+fn cases() -> Vec<String> {
+    let mut names: Vec<String> = fs::read_dir(folder())
+        .unwrap()
+        .filter_map(|e| Some(e.ok()?.path()))
+        .filter(|p| p.join("case.toml").exists())
+        .map(|p| p.file_name().unwrap().to_str().unwrap().to_owned())
+        .collect();
+    names.sort();
+    assert!(names.len() >= 5, "golden cases are missing: {names:?}");
+    names
+}
+
+fn config(case: &Case) -> EngineConfig {
+    let sources = case.source.iter().map(|s| SourceConfig {
+        topic: s.topic.as_str().into(),
+        format: s.format,
+        entity: vec!["host".into()],
+    });
+    let mut config = EngineConfig::new(sources.collect(), Rules::new(&case.failure).unwrap());
+    config.signals_partitions = case.signals_partitions;
+    config
+}
+
+fn load(name: &str) -> (Case, Vec<StoredRecord>) {
+    let text = fs::read_to_string(folder().join(name).join("case.toml")).unwrap();
+    let case: Case = toml::from_str(&text).unwrap();
+    let rows = fs::read_to_string(folder().join(name).join("input.jsonl")).unwrap();
+    let records = rows.lines().map(|line| {
+        let row: Row = serde_json::from_str(line).unwrap();
+        let place = case.source.iter().position(|s| s.topic == row.topic).unwrap();
+        StoredRecord {
+            of: TopicPartition { topic: TopicId(u16::try_from(place + 1).unwrap()), partition: row.partition },
+            timestamp: time::parse_rfc3339(&row.at),
+            key: row.key.map(String::into_bytes),
+            payload: Some(row.payload.into_bytes()),
+        }
+    });
+    let records = records.collect();
+    (case, records)
+}
+
+/// How a run is disturbed.
+#[derive(Clone, Copy, Default)]
+struct Disturbance {
+    /// Seed of the batch sizes; 0 for one size.
+    seed: u64,
+    /// Where the first process dies; the second runs to the end.
+    crash: Option<Crash>,
+}
+
+struct Ran {
+    /// Destination and bytes, sorted: partitions of the signals topic are independent of each other.
+    written: Vec<(Destination, String)>,
+    events: Vec<Output>,
+    counters: Counters,
+    commits: u64,
+    crashed: bool,
+}
+
+fn ran(name: &str, disturbance: Disturbance) -> Ran {
+    let (case, records) = load(name);
+    let mut topics = MemoryTopic::new(records, case.signals_partitions);
+    let mut counters = Counters::default();
+    let mut crashed = false;
+    let mut crash = disturbance.crash;
+    loop {
+        let mut x = disturbance.seed;
+        let batch = move || {
+            if disturbance.seed == 0 {
+                return 200;
+            }
+            x = x.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            usize::try_from(x >> 55).unwrap() % 300 + 1
+        };
+        let every = if disturbance.seed.is_multiple_of(2) { 4 } else { 2 + disturbance.seed % 9 };
+        let mut engine = Engine::new(Arc::new(config(&case)));
+        let mut log = MemoryLog::new(&mut topics, engine.config().tick_every_ms, batch)
+            .committing(every, 1 + disturbance.seed % 4)
+            .dying(crash.take());
+        let ended = run(&mut log, &mut engine, &mut |report| {
+            if let EpochReport::Committed { counters: c, .. } = report {
+                counters += c;
+            }
+        });
+        if ended.is_ok() {
+            break;
+        }
+        crashed = true;
+    }
+    let mut written: Vec<_> =
+        topics.written.iter().map(|o| (o.to, String::from_utf8_lossy(&o.value).into_owned())).collect();
+    written.sort();
+    let commits = topics.commits();
+    let events = topics.written;
+    Ran { written, events, counters, commits, crashed }
+}
+
+#[test]
+fn undisturbed_runs_write_what_is_expected() {
+    for name in cases() {
+        let ran = ran(&name, Disturbance::default());
+        let lines: String = ran.written.iter().map(|(to, value)| format!("{to:?} {value}\n")).collect();
+        let path = folder().join(&name).join("expected.jsonl");
+        if std::env::var_os("UPDATE_GOLDEN").is_some() {
+            fs::write(&path, &lines).unwrap();
+        }
+        let expected = fs::read_to_string(&path).unwrap();
+        assert!(lines == expected, "{name}: events differ from expected.jsonl:\n{lines}");
+    }
+}
+
+#[test]
+fn batches_of_any_size_write_the_same() {
+    for name in cases() {
+        let plain = ran(&name, Disturbance::default());
+        for seed in 1..=12 {
+            let cut = ran(&name, Disturbance { seed, crash: None });
+            assert!(cut.written == plain.written, "{name}, batches of seed {seed}");
+        }
+    }
+}
+
+#[test]
+fn killed_at_every_commit_writes_the_same() {
+    for name in cases() {
+        let plain = ran(&name, Disturbance::default());
+        assert!(plain.commits > 5, "{name}: too few commits ({}) to kill at", plain.commits);
+        // Every commit of the undisturbed run, up to a bound that keeps the test short; the step is odd, so that both
+        // commits with a snapshot and commits without one are hit.
+        let step = (plain.commits / 40).max(1) | 1;
+        for n in (0..plain.commits).step_by(usize::try_from(step).unwrap()) {
+            for crash in [Crash::Before(n), Crash::After(n)] {
+                let killed = ran(&name, Disturbance { seed: 0, crash: Some(crash) });
+                assert!(killed.crashed, "{name}: {crash:?} did not happen");
+                assert!(killed.written == plain.written, "{name}, killed {crash:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn every_event_satisfies_the_schema_and_has_its_own_id() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/schema/event.schema.json");
+    let schema: serde_json::Value = serde_json::from_str(&fs::read_to_string(path).unwrap()).unwrap();
+    let validator = jsonschema::validator_for(&schema).unwrap();
+    let mut seen = BTreeMap::new();
+    for name in cases() {
+        for output in ran(&name, Disturbance::default()).events {
+            if output.to == Destination::DeadLetters {
+                continue;
+            }
+            let event: serde_json::Value = serde_json::from_slice(&output.value).unwrap();
+            let errors: Vec<String> = validator.iter_errors(&event).map(|e| e.to_string()).collect();
+            assert!(errors.is_empty(), "{name}: {errors:?} in {event:#}");
+            let id = event["event_id"].as_str().unwrap().to_owned();
+            assert_eq!(seen.insert(id.clone(), name.clone()), None, "{name}: event id {id} twice");
+        }
+    }
+    assert!(seen.len() > 10, "too few events to prove anything: {}", seen.len());
+}
+
+#[test]
+fn odd_input_is_counted_and_bounded() {
+    let ran = ran("odd_input", Disturbance::default());
+    let letters = ran.events.iter().filter(|o| o.to == Destination::DeadLetters).count();
+    assert_eq!(letters, 7, "each unreadable record, once");
+    let c = ran.counters;
+    assert_eq!(c.dead_letters, 7);
+    assert_eq!(c.future, 10, "clocks from 2099");
+    assert_eq!(c.late, 20, "stamps of 1971 and of ten minutes ago");
+    assert_eq!(c.missing, 3, "NaN and infinities");
+    assert!(c.duplicates >= 10, "samples sent twice: {}", c.duplicates);
+    assert_eq!((c.precursors_opened, c.failures_opened), (0, 0));
+}

@@ -1,0 +1,142 @@
+#!/usr/bin/env python3
+"""Makes the inputs of the golden cases: `./make.py` writes <case>/input.jsonl, the same bytes every time.
+
+What is expected of them is in <case>/expected.jsonl; after a wanted change of behaviour
+`UPDATE_GOLDEN=1 cargo test --release -p foreshock-engine --test golden` writes it anew, and the difference is for a person to
+read. Only the standard library is used.
+"""
+
+import json
+import math
+import os
+import random
+from datetime import datetime, timedelta, timezone
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+START = datetime(2024, 3, 4, 8, 0, 0, tzinfo=timezone.utc)
+
+
+def at(second):
+    return (START + timedelta(seconds=second)).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+class Case:
+    """Records in order of arrival."""
+
+    def __init__(self, name):
+        self.name, self.records = name, []
+
+    def record(self, topic, second, payload, key=None, partition=0):
+        row = {"topic": topic, "partition": partition, "at": at(second)}
+        if key is not None:
+            row["key"] = key
+        row["payload"] = payload
+        self.records.append((second, len(self.records), row))
+
+    def sample(self, second, name, host, value, partition=0, stamp=None):
+        text = value if isinstance(value, str) else repr(round(value, 6))
+        body = '{"timestamp":"%s","name":"%s","value":%s,"labels":{"host":"%s"}}' % (
+            at(second) if stamp is None else stamp, name, text, host)
+        self.record("metrics", second, body, host, partition)
+
+    def line(self, second, host, level, message):
+        body = json.dumps({"@timestamp": at(second), "level": level, "host": host, "message": message})
+        self.record("logs", second, body, host)
+
+    def write(self):
+        folder = os.path.join(HERE, self.name)
+        os.makedirs(folder, exist_ok=True)
+        with open(os.path.join(folder, "input.jsonl"), "w") as out:
+            for _, _, row in sorted(self.records, key=lambda r: r[:2]):
+                out.write(json.dumps(row) + "\n")
+
+
+def healthy(case, rng, host, until, partition=0, step=10):
+    for s in range(0, until, step):
+        load = 50 + 8 * math.sin(s / 900)
+        case.sample(s, "requests_per_s", host, load + rng.gauss(0, 2), partition)
+        case.sample(s, "memory_mib", host, 300 + load / 10 + rng.gauss(0, 1.5), partition)
+        case.sample(s, "up", host, 1.0, partition)
+
+
+def leak_then_down():
+    """Memory begins to grow; twenty minutes later the probe finds the service down; it is restarted and recovers."""
+    case, rng = Case("leak_then_down"), random.Random(1)
+    healthy(case, rng, "web-2", 4800, partition=1)
+    for s in range(0, 4800, 10):
+        load = 50 + 8 * math.sin(s / 900)
+        leaked = max(0, s - 2700) / 6
+        down = 3900 <= s < 4200
+        grown = 300 + load / 10 + (leaked if s < 4200 else 0)
+        if not down:
+            case.sample(s, "requests_per_s", "web-1", load + rng.gauss(0, 2))
+            case.sample(s, "memory_mib", "web-1", grown + rng.gauss(0, 1.5))
+        case.sample(s, "up", "web-1", 0.0 if down else 1.0)
+    case.write()
+
+
+def new_lines_then_fatal():
+    """Retries of a kind never seen before, then a fatal line; the other host goes on as ever."""
+    case, rng = Case("new_lines_then_fatal"), random.Random(2)
+    for s in range(0, 4200, 2):
+        for host in ("db-1", "db-2"):
+            if host == "db-1" and 3600 <= s < 3720:
+                continue
+            case.line(s, host, "INFO", f"query {rng.randrange(10**6)} took {rng.randrange(5, 40)} ms")
+            if s % 60 == 0:
+                case.line(s, host, "INFO", f"checkpoint {s // 60} written, {rng.randrange(100, 900)} pages")
+    for s in range(3000, 3600, 7):
+        case.line(s, "db-1", "WARN", f"write to volume 3 retried after {rng.randrange(100, 900)} ms")
+        if s > 3200:
+            case.line(s, "db-1", "ERROR", f"journal page {rng.randrange(1000)} checksum mismatch, read again")
+    case.line(3599, "db-1", "FATAL", "journal can't be written: input/output error")
+    case.write()
+
+
+def silent_host():
+    """A host falls silent without a word and comes back; its peer keeps reporting."""
+    case, rng = Case("silent_host"), random.Random(3)
+    healthy(case, rng, "edge-1", 3000, partition=0)
+    for s in range(0, 3000, 10):
+        if not 1500 <= s < 2100:
+            case.sample(s, "temperature_c", "edge-2", 41 + rng.gauss(0, 0.4), 1)
+    case.write()
+
+
+def odd_input():
+    """Bytes that can't be read and values nobody should send. Nothing but dead letters comes of it."""
+    case, rng = Case("odd_input"), random.Random(4)
+    healthy(case, rng, "app-1", 1800)
+    poison = ["", "{", "not json at all", '{"name":"x"}', '{"timestamp":"yesterday","name":"x","value":1}',
+              "[" * 200, '{"timestamp":1709539200,"name":"x","value":{}}']
+    for i, body in enumerate(poison):
+        case.record("metrics", 300 + i, body, "app-1")
+    for i, value in enumerate(['"NaN"', '"+Inf"', '"-Inf"', "1e308", "-1e308", "1e-320", "0"]):
+        case.sample(600 + 10 * i, "odd", "app-1", value)
+    for s in range(900, 1000, 10):
+        case.sample(s, "memory_mib", "app-1", 300.0, stamp="2099-01-01T00:00:00Z")
+        case.sample(s, "memory_mib", "app-1", 300.0, stamp="1971-01-01T00:00:00Z")
+        case.sample(s, "requests_per_s", "app-1", 51.0, stamp=at(s - 600))
+        case.sample(s, "up", "app-1", 1.0)
+        case.sample(s, "up", "app-1", 1.0)
+    case.write()
+
+
+def declared_incident():
+    """An alert manager declares a failure and later its end; what is odd in between is a symptom."""
+    case, rng = Case("declared_incident"), random.Random(5)
+    for s in range(0, 3600, 10):
+        bad = 2400 <= s < 2700
+        case.sample(s, "latency_ms", "pay-1", (400 if bad else 20) + rng.gauss(0, 2))
+    case.record("incidents", 2390, json.dumps({"entity": "pay-1", "class": "outage", "onset": at(2390)}), "pay-1")
+    case.record("incidents", 2750, json.dumps(
+        {"entity": "pay-1", "class": "outage", "onset": at(2390), "end": at(2740)}), "pay-1")
+    case.write()
+
+
+if __name__ == "__main__":
+    leak_then_down()
+    new_lines_then_fatal()
+    silent_host()
+    odd_input()
+    declared_incident()
