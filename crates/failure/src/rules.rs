@@ -333,10 +333,11 @@ mod tests {
             let watch = SeriesWatch { rule, role };
             let mut window = rules.window(&watch);
             // Newest first: a window takes samples in any order.
-            (0..)
-                .zip(values)
+            values
+                .iter()
+                .enumerate()
                 .rev()
-                .for_each(|(i, x)| window.observe(at + i * 1_000, *x));
+                .for_each(|(i, x)| window.observe(at + i as i64 * 1_000, *x));
             let fact = rules.fact(&watch, "s", &window, increase);
             window.reset();
             assert_eq!(window, rules.window(&watch));

@@ -106,6 +106,12 @@ impl Ring {
         }
     }
 
+    /// Start of the oldest bucket.
+    fn oldest(&self) -> Timestamp {
+        let number = self.head.saturating_sub(LONG_BUCKETS as i64 - 1);
+        Timestamp::from_millis(number.saturating_mul(self.width_ms))
+    }
+
     fn bucket(&self, number: i64) -> Sums {
         let (errors, total) = self.buckets.get(Self::slot(number)).copied().unwrap_or_default();
         Sums { errors, total }
@@ -173,36 +179,22 @@ impl Burn {
 
     /// Moves on to `now` and says whether the burn began or ended. `objective` in (0, 1).
     pub(crate) fn evaluate(&mut self, now: Timestamp, objective: f64, min_events: f64) -> Option<Change> {
+        // The last instant before `now`: at the end of a bucket the next one has not begun.
+        self.rings.iter_mut().for_each(|ring| ring.advance(now - 1));
         let budget = 1.0 - objective;
-        let mut fast: Option<(Timestamp, String)> = None;
-        for (ring, (long_ms, factor)) in self.rings.iter_mut().zip(PAIRS) {
-            // The last instant before `now`: at the end of a bucket the next one has not begun.
-            ring.advance(now - 1);
+        let fast = self.rings.iter().zip(PAIRS).find_map(|(ring, (long_ms, factor))| {
             let (long, short) = (ring.sums(LONG_BUCKETS), ring.sums(SHORT_BUCKETS));
             // A burn rate can't pass 1 / budget; a looser objective needs every event bad.
             let limit = (factor * budget).min(1.0);
-            if long.total < min_events || long.ratio() < limit || short.ratio() < limit {
-                continue;
-            }
-            let (onset, end) = ring.run(limit).unwrap_or((now - long_ms / 12, now));
-            self.last_burn_end = end.min(now);
-            if fast.as_ref().is_none_or(|(earliest, _)| onset < *earliest) {
-                let hours = long_ms / 3_600_000;
-                let evidence = format!(
-                    "{:.2} % of events bad over {hours} h and {:.2} % over {} min: {:.1} and {:.1} times what the objective {objective} allows, limit {factor}",
-                    long.ratio() * 100.0,
-                    short.ratio() * 100.0,
-                    hours * 5,
-                    long.ratio() / budget,
-                    short.ratio() / budget,
-                );
-                fast = Some((onset, evidence));
-            }
-        }
+            let burns = long.total >= min_events && long.ratio() >= limit && short.ratio() >= limit;
+            burns.then(|| (limit, told(long, short, long_ms / 3_600_000, budget, factor)))
+        });
         match (self.burning, fast) {
-            (false, Some((onset, evidence))) => {
+            (was_burning, Some((limit, evidence))) => {
                 self.burning = true;
-                Some(Change::Began {
+                let (onset, end) = self.span(limit).unwrap_or((now, now));
+                self.last_burn_end = end.min(now);
+                (!was_burning).then(|| Change::Began {
                     key: self.key(),
                     onset,
                     ended: None,
@@ -218,9 +210,33 @@ impl Burn {
                     evidence,
                 })
             }
-            _ => None,
+            (false, None) => None,
         }
     }
+
+    /// Since when and until when events have been bad at `limit` or more: to the minute from the finer ring, and where that one
+    /// burns from its oldest bucket on, the start from the coarser.
+    fn span(&self, limit: f64) -> Option<(Timestamp, Timestamp)> {
+        let mut runs = self
+            .rings
+            .iter()
+            .filter_map(|ring| Some((ring.run(limit)?, ring.oldest())));
+        let ((onset, end), oldest) = runs.next()?;
+        let longer = runs.next().map_or(onset, |((earlier, _), _)| earlier.min(onset));
+        Some((if onset > oldest { onset } else { longer }, end))
+    }
+}
+
+/// What burns, for a person.
+fn told(long: Sums, short: Sums, hours: i64, budget: f64, factor: f64) -> String {
+    format!(
+        "{:.2} % of events bad over {hours} h and {:.2} % over {} min, {:.1} and {:.1} times the budget, limit {factor}",
+        long.ratio() * 100.0,
+        short.ratio() * 100.0,
+        hours * 5,
+        long.ratio() / budget,
+        short.ratio() / budget,
+    )
 }
 
 #[cfg(test)]
@@ -272,12 +288,12 @@ mod tests {
                 100.0,
                 vec![(0, "began", 0)],
             ),
-            // 60 bad minutes at 10 in a thousand are 1.67 over 6 h at first; they pass 6 when 216 of 360 are bad.
+            // 60 bad minutes at 10 in a thousand are 1.67 over 6 h at first; they reach 6 when 216 of 360 are bad.
             (
                 "slow burn",
                 minutes(&[(360, 0.0, 1_000.0), (300, 10.0, 1_000.0)]),
                 100.0,
-                vec![(575, "began", 360)],
+                vec![(576, "began", 360)],
             ),
             // 100 % bad: the hour passes 14.4 in a thousand within its first bad minute, the 5 minutes too.
             (
