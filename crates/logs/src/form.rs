@@ -99,9 +99,22 @@ impl Form {
         key
     }
 
-    /// Whether every line of `other` is also one of this form.
+    /// Whether this form may become wild at all of these positions, or is.
+    pub(crate) fn may_be_wild(&self, mut positions: u64) -> bool {
+        positions &= !self.open;
+        while positions != 0 {
+            let i = positions.trailing_zeros() as usize;
+            positions &= positions - 1;
+            if self.shares.get(i) != Some(&wild_share(i)) {
+                return false;
+            }
+        }
+        true
+    }
+
+    /// Whether every line of `other` is also one of this form, and says nothing that must not be taken out.
     pub(crate) fn covers(&self, other: &Self) -> bool {
-        let same = |(i, (a, b)): (usize, (&u64, &u64))| a == b || (self.wild >> i) & 1 == 1;
+        let same = |(i, (a, b)): (usize, (&u64, &u64))| a == b || (self.wild & other.open) >> i & 1 == 1;
         self.frame == other.frame
             && self.shares.len() == other.shares.len()
             && self.shares.iter().zip(other.shares.iter()).enumerate().all(same)

@@ -154,11 +154,12 @@ pub(crate) fn ends_secret_key(token: &[u8]) -> bool {
 }
 
 fn without_punctuation(token: &[u8]) -> &[u8] {
+    let start = token.iter().position(|&b| is_alphanumeric(b)).unwrap_or(token.len());
     let end = token
         .iter()
         .rposition(|&b| is_alphanumeric(b))
-        .map_or(0, |last| last + 1);
-    token.get(..end).unwrap_or_default()
+        .map_or(start, |last| last + 1);
+    token.get(start..end).unwrap_or_default()
 }
 
 /// What belongs to the number before it: units, the half of the day, time zones.
@@ -321,7 +322,14 @@ mod tests {
         ] {
             assert_eq!(follows_number(token.as_bytes()), expected, "{token}");
         }
-        for (token, expected) in [("Mon,", true), ("May", true), ("March", false), ("", false)] {
+        for (token, expected) in [
+            ("Mon,", true),
+            ("[Mon", true),
+            ("[", false),
+            ("May", true),
+            ("March", false),
+            ("", false),
+        ] {
             assert_eq!(precedes_number(token.as_bytes()), expected, "{token}");
         }
     }

@@ -310,6 +310,9 @@ impl Miner {
     fn join_covering(&mut self, node: u64, form: &Form) -> bool {
         let mut covered = false;
         for mask in self.masks.get(&form.bucket()).cloned().unwrap_or_default() {
+            if !form.may_be_wild(mask) {
+                continue;
+            }
             let key = form.with_wild(node, mask);
             if key != node && self.is_wild(key, mask) {
                 self.union(node, key);
@@ -438,3 +441,6 @@ fn push_mask(masks: &mut Vec<u64>, wild: u64) {
 fn evidence_key(key: u64, position: usize) -> u64 {
     key ^ (position as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15)
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,270 @@
+use proptest::prelude::*;
+
+use super::*;
+
+fn mined(lines: &[&str]) -> (Miner, Vec<MinedLine>) {
+    let mut miner = Miner::new();
+    let out = lines.iter().map(|line| miner.mine(line, None)).collect();
+    (miner, out)
+}
+
+/// The template of each line once all were read, as text.
+fn templates(lines: &[&str]) -> Vec<String> {
+    let (miner, out) = mined(lines);
+    out.iter()
+        .map(|line| miner.template(miner.canonical(line.id)).expect("known"))
+        .collect()
+}
+
+/// A different word for each number, no two of which look like a variable.
+fn word(number: u32) -> String {
+    (0..5)
+        .map(|digit| char::from(b'g' + (number / 20_u32.pow(digit) % 20) as u8))
+        .collect()
+}
+
+/// How many templates the lines end up in.
+fn different(lines: &[&str]) -> usize {
+    let mut templates = templates(lines);
+    templates.sort_unstable();
+    templates.dedup();
+    templates.len()
+}
+
+#[test]
+fn merging_by_case() {
+    for (name, lines, expected) in [
+        ("nothing", vec![], 0),
+        ("empty lines are one template", vec!["", "  ", "\t"], 1),
+        ("numbers differ", vec!["took 1 ms", "took 2 ms", "took 3.5 ms"], 1),
+        (
+            "four words stay apart",
+            vec!["go to a now", "go to b now", "go to c now", "go to d now"],
+            4,
+        ),
+        (
+            "five words merge",
+            vec![
+                "go to a now",
+                "go to b now",
+                "go to c now",
+                "go to d now",
+                "go to e now",
+            ],
+            1,
+        ),
+        ("a word beside a number merges", vec!["retry in 5", "retry in never"], 1),
+        ("and the other way round", vec!["retry in never", "retry in 5"], 1),
+        (
+            "three names merge",
+            vec!["user ann left", "user bob left", "user cid left"],
+            1,
+        ),
+        (
+            "a first word never merges",
+            vec!["a up", "b up", "c up", "d up", "e up", "f up"],
+            6,
+        ),
+        (
+            "what went wrong never merges",
+            vec![
+                "job was a",
+                "job was b",
+                "job was c",
+                "job was d",
+                "job was e",
+                "job was failed",
+            ],
+            2,
+        ),
+        ("keys stay", vec!["set a=1", "set b=2"], 2),
+        ("lists of any length", vec!["ids 1 2 3", "ids 4"], 1),
+        ("length tells", vec!["disk full", "disk is full"], 2),
+    ] {
+        assert_eq!(different(&lines), expected, "{name}: {:?}", templates(&lines));
+    }
+}
+
+#[test]
+fn two_places_that_vary_become_two_variables() {
+    let lines: Vec<String> = (0..6)
+        .flat_map(|a| (0..6).map(move |b| format!("move {} to {}", char::from(b'a' + a), char::from(b'a' + b))))
+        .collect();
+    let lines: Vec<&str> = lines.iter().map(String::as_str).collect();
+    assert_eq!(different(&lines), 1);
+    assert_eq!(templates(&lines)[0], "move <*> to <*>");
+}
+
+#[test]
+fn levels_are_never_merged() {
+    let mut miner = Miner::new();
+    let info = miner.mine("disk 7 is slow", Some(Level::Info));
+    let error = miner.mine("disk 7 is slow", Some(Level::Error));
+    assert_ne!(info.id, error.id);
+    assert!(error.first_seen);
+}
+
+#[test]
+fn what_merged_is_not_new() {
+    let (mut miner, out) = mined(&[
+        "go to a now",
+        "go to b now",
+        "go to c now",
+        "go to d now",
+        "go to e now",
+    ]);
+    assert_eq!(
+        out.iter().map(|l| l.first_seen).collect::<Vec<_>>(),
+        [true, true, true, true, false]
+    );
+    let next = miner.mine("go to zzz now", None);
+    assert!(!next.first_seen);
+    assert_eq!(next.id, miner.canonical(out[0].id));
+    assert_eq!(next.id, miner.mine("go to 42 now", None).id);
+}
+
+#[test]
+fn the_template_outlives_a_flood_of_names_and_of_garbage() {
+    let mut miner = Miner::with_forms_max(256);
+    for _ in 0..2 {
+        for line in ["the door is open", "the door is shut"] {
+            miner.mine(line, None);
+        }
+    }
+    for i in 0..20_000_u32 {
+        let word = word(i);
+        miner.mine(&format!("{word} likes {word}s and {i}"), None);
+    }
+    assert!(miner.len() <= 256, "{}", miner.len());
+    assert!(miner.evicted() > 10_000);
+    assert!(
+        !miner.mine("the door is open", None).first_seen,
+        "kept: it was seen twice"
+    );
+}
+
+#[test]
+fn what_was_evicted_is_not_new_again() {
+    let mut miner = Miner::with_forms_max(64);
+    assert!(miner.mine("a rare line", None).first_seen);
+    for i in 0..1_000_u32 {
+        let word = word(i);
+        miner.mine(&format!("{word} x"), None);
+    }
+    assert_eq!(miner.template(miner.canonical(TemplateId(0))), None);
+    assert!(!miner.mine("a rare line", None).first_seen);
+}
+
+#[test]
+fn state_is_bounded_under_hostile_lines() {
+    let mut miner = Miner::new();
+    let mut seed = 1_u64;
+    let mut random = move |below: u64| {
+        seed = seed
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        (seed >> 33) % below
+    };
+    for _ in 0..3_000 {
+        let words: Vec<String> = (0..70)
+            .map(|_| {
+                (0..60)
+                    .map(|_| char::from(b'g' + u8::try_from(random(20)).unwrap_or(0)))
+                    .collect()
+            })
+            .collect();
+        miner.mine(&words.join(" "), None);
+    }
+    assert!(miner.state_bytes() < 16 << 20, "{}", miner.state_bytes());
+}
+
+#[test]
+fn a_copy_from_bytes_goes_on_as_the_original_does() {
+    let lines: Vec<String> = (0..4_000_u32)
+        .map(|i| {
+            format!(
+                "{} of {} by {}",
+                ["start", "stop"][i as usize % 2],
+                char::from(b'g' + (i % 17) as u8),
+                i % 7
+            )
+        })
+        .collect();
+    let (before, after) = lines.split_at(1_500);
+    let mut original = Miner::with_forms_max(64);
+    for line in before {
+        original.mine(line, None);
+    }
+    let bytes = postcard::to_stdvec(&original).expect("encodes");
+    let mut copy: Miner = postcard::from_bytes(&bytes).expect("decodes");
+    assert_eq!(postcard::to_stdvec(&copy).expect("encodes"), bytes);
+    for line in after {
+        assert_eq!(copy.mine(line, None), original.mine(line, None));
+    }
+    assert_eq!(
+        postcard::to_stdvec(&copy).expect("encodes"),
+        postcard::to_stdvec(&original).expect("encodes")
+    );
+}
+
+#[test]
+fn counts_of_what_merged_add_up() {
+    let (miner, out) = mined(&[
+        "go to a now",
+        "go to b now",
+        "go to c now",
+        "go to d now",
+        "go to e now",
+        "else",
+    ]);
+    let mut counts: Vec<TemplateCount> = (out.iter().rev())
+        .map(|line| TemplateCount {
+            id: line.id,
+            count: 2,
+            first_seen: line.first_seen,
+            level: None,
+        })
+        .collect();
+    miner.canonicalise(&mut counts);
+    assert_eq!(counts.len(), 2);
+    assert!(counts.is_sorted_by_key(|c| c.id));
+    let merged = counts
+        .iter()
+        .find(|c| c.id == miner.canonical(out[0].id))
+        .expect("there");
+    assert_eq!((merged.count, merged.first_seen), (10, false));
+}
+
+fn any_lines() -> impl Strategy<Value = Vec<String>> {
+    let word = prop::sample::select(vec!["a", "b", "c", "d", "e", "f", "g", "7", "k=1", "failed", "user"]);
+    let line = prop::collection::vec(word, 0..5).prop_map(|words| words.join(" "));
+    prop::collection::vec(line, 0..120)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(96))]
+    #[test]
+    fn final_ids_do_not_depend_on_the_order_of_lines(lines in any_lines(), seed in any::<u64>()) {
+        let ids = |lines: &[String]| {
+            let mut miner = Miner::new();
+            let ids: Vec<(String, TemplateId)> = lines.iter().map(|l| (l.clone(), miner.mine(l, None).id)).collect();
+            let ids = ids.into_iter().map(|(line, id)| (line, miner.canonical(id)));
+            ids.collect::<BTreeMap<String, TemplateId>>()
+        };
+        let mut shuffled = lines.clone();
+        shuffled.sort_by_key(|line| xxhash_rust::xxh3::xxh3_64_with_seed(line.as_bytes(), seed));
+        prop_assert_eq!(ids(&lines), ids(&shuffled));
+    }
+
+    #[test]
+    fn any_text_is_mined_and_found_again(lines in prop::collection::vec("\\PC{0,40}", 0..40)) {
+        let mut miner = Miner::new();
+        for line in &lines {
+            let id = miner.mine(line, None).id;
+            prop_assert!(miner.template(id).is_some());
+        }
+        for line in &lines {
+            prop_assert!(!miner.mine(line, None).first_seen);
+        }
+    }
+}
