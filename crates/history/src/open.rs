@@ -236,6 +236,6 @@ mod tests {
         ];
         let found: Vec<(bool, &str)> = found.iter().map(|(whole, text)| (*whole, text.as_str())).collect();
         assert_eq!(found, expected);
-        assert_eq!(opened.bytes_taken(), 28);
+        assert_eq!(opened.bytes_taken(), 27);
     }
 }

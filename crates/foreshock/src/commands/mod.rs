@@ -1,0 +1,30 @@
+//! One file a command: its arguments with their help, and `execute`.
+
+pub mod bench;
+pub mod check;
+pub mod demo;
+pub mod inspect;
+pub mod replay;
+pub mod run;
+pub mod score;
+pub mod templates;
+
+use crate::cli::Command;
+use crate::error::CommandError;
+
+/// Does what was asked for.
+///
+/// # Errors
+/// With the exit code of the command's contract.
+pub fn execute(command: Command) -> Result<(), CommandError> {
+    match command {
+        Command::Demo(args) => demo::execute(args),
+        Command::Run(args) => run::execute(args),
+        Command::Check(args) => check::execute(&args),
+        Command::Score(args) => score::execute(&args),
+        Command::Templates(args) => templates::execute(&args),
+        Command::Replay(args) => replay::execute(&args),
+        Command::Inspect(args) => inspect::execute(&args),
+        Command::Bench(args) => bench::execute(args),
+    }
+}

@@ -1,0 +1,349 @@
+//! `foreshock.toml`: read once at the start, checked as a whole, and only then used.
+//!
+//! [`file`] says how the file is written, this module what it means. Brokers and one source are enough; every other value
+//! has a default that needs no tuning. `docs/configuration.md` documents each key, and a test reads its example.
+
+mod connection;
+mod error;
+mod file;
+mod secret;
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::Read;
+use std::net::SocketAddr;
+use std::num::NonZero;
+use std::path::Path;
+use std::time::Duration;
+
+use foreshock_engine::config::LATENESS_WINDOWS_MAX;
+use foreshock_engine::{AlarmConfig, EngineConfig, Limits, SourceConfig, Windows};
+use foreshock_failure::Rules;
+use foreshock_kafka::{Cadence, ConnectionSettings, Delivery, LogSettings, Topics};
+use foreshock_stats::AlarmBudget;
+
+pub use error::ConfigError;
+use error::Text;
+pub use secret::Secrets;
+
+/// Larger than any configuration that a person wrote.
+const FILE_BYTES_MAX: u64 = 1 << 20;
+/// Each worker is a thread with a consumer and a producer.
+const WORKERS_MAX: usize = 256;
+/// The brokers' own bound, `group.max.session.timeout.ms`.
+const SESSION_TIMEOUT_MAX: Duration = Duration::from_secs(1_800);
+/// Narrower windows hold too few samples, wider ones tell too late.
+const WIDTH_MS: std::ops::RangeInclusive<i64> = 100..=3_600_000;
+/// Series or entities of one partition: what fits into the largest machines.
+const HELD_MAX: usize = 50_000_000;
+/// Brokers refuse longer names.
+const TOPIC_BYTES_MAX: usize = 249;
+
+/// Labels that name an entity where a source does not say: the narrowest thing that can fail on its own first.
+pub const ENTITY_LABELS: [&str; 8] = [
+    "namespace+pod",
+    "pod",
+    "host",
+    "instance",
+    "node",
+    "service",
+    "container",
+    "job",
+];
+
+/// A checked configuration.
+#[derive(Debug)]
+pub struct Config {
+    /// How to reach the brokers.
+    pub connection: ConnectionSettings,
+    /// Consumer group, and prefix of transactional ids.
+    pub group: String,
+    /// Name of this process in the group; its workers are `<instance>-0`, `<instance>-1`, …
+    pub instance: String,
+    /// Threads, each a member of the group.
+    pub workers: usize,
+    /// How long the group waits for a silent member.
+    pub session_timeout: Duration,
+    /// Exactly once, or at least once.
+    pub delivery: Delivery,
+    /// Names of the topics.
+    pub topics: Topics,
+    /// What the engine must be told. The number of signals partitions is 1 here, and filled in from the brokers.
+    pub engine: EngineConfig,
+    /// Where `/livez`, `/readyz` and `/metrics` are served.
+    pub listen: SocketAddr,
+}
+
+impl Config {
+    /// Reads and checks a configuration.
+    ///
+    /// # Errors
+    /// The first mistake, with its place.
+    pub fn load(path: &Path, secrets: Secrets) -> Result<Self, ConfigError> {
+        Self::parse(path, &read(path)?, secrets)
+    }
+
+    /// Checks the text of a configuration. `path` is for messages alone.
+    ///
+    /// # Errors
+    /// The first mistake, with its place.
+    pub fn parse(path: &Path, text: &str, secrets: Secrets) -> Result<Self, ConfigError> {
+        let text = Text { file: path, text };
+        let file: file::File = toml::from_str(text.text).map_err(|e| text.refused(&e))?;
+        let topics = topics(&text, &file)?;
+        let engine = engine(&text, &file)?;
+        Ok(Self {
+            connection: connection::settings(&text, &file.kafka, secrets)?,
+            instance: instance(&text, &file.kafka)?,
+            workers: workers(&text, &file.kafka)?,
+            session_timeout: session_timeout(&text, &file.kafka)?,
+            delivery: match file.kafka.delivery {
+                file::Delivery::ExactlyOnce => Delivery::ExactlyOnce,
+                file::Delivery::AtLeastOnce => Delivery::AtLeastOnce,
+            },
+            group: name(&text, "kafka.group", &file.kafka.group)?,
+            topics,
+            engine,
+            listen: file.http.listen.0,
+        })
+    }
+
+    /// Settings of one worker's log.
+    #[must_use]
+    pub fn log_settings(&self, worker: usize) -> LogSettings {
+        LogSettings {
+            connection: self.connection.clone(),
+            group: self.group.clone(),
+            instance: format!("{}-{worker}", self.instance),
+            session_timeout: self.session_timeout,
+            topics: self.topics.clone(),
+            cadence: Cadence::default(),
+            delivery: self.delivery,
+        }
+    }
+}
+
+/// Reads only the connection out of a configuration: no source has to be there.
+///
+/// # Errors
+/// The first mistake, with its place.
+pub fn load_connection(path: &Path) -> Result<ConnectionSettings, ConfigError> {
+    let text = read(path)?;
+    let text = Text {
+        file: path,
+        text: &text,
+    };
+    let file: file::ConnectionFile = toml::from_str(text.text).map_err(|e| text.refused(&e))?;
+    connection::settings(&text, &file.kafka, Secrets::Read)
+}
+
+fn read(path: &Path) -> Result<String, ConfigError> {
+    let mut text = String::new();
+    File::open(path)
+        .and_then(|file| file.take(FILE_BYTES_MAX + 1).read_to_string(&mut text))
+        .map_err(|error| {
+            ConfigError::of_file(path, format!("the configuration can't be read: {error}"))
+                .expected("a readable text file in TOML")
+        })?;
+    if text.len() as u64 > FILE_BYTES_MAX {
+        return Err(
+            ConfigError::of_file(path, "the file is too large").expected(format!("at most {FILE_BYTES_MAX} bytes"))
+        );
+    }
+    Ok(text)
+}
+
+/// Names that go into ids which brokers store.
+fn name(text: &Text<'_>, key: &str, name: &str) -> Result<String, ConfigError> {
+    if name.is_empty() || name.len() > TOPIC_BYTES_MAX || name.contains(char::is_control) {
+        return Err(text
+            .wrong(key, format!("{name:?} is no name"))
+            .expected(format!("1 to {TOPIC_BYTES_MAX} bytes without control characters")));
+    }
+    Ok(name.to_owned())
+}
+
+fn instance(text: &Text<'_>, kafka: &file::Kafka) -> Result<String, ConfigError> {
+    if let Some(instance) = &kafka.instance {
+        return name(text, "kafka.instance", instance);
+    }
+    let host = hostname::get().ok().and_then(|h| h.into_string().ok());
+    host.filter(|h| !h.is_empty()).ok_or_else(|| {
+        text.wrong("kafka.instance", "this host has no name to take instead")
+            .expected("a name that is the same after a restart and unique in the group")
+    })
+}
+
+fn workers(text: &Text<'_>, kafka: &file::Kafka) -> Result<usize, ConfigError> {
+    let cores = || {
+        std::thread::available_parallelism()
+            .map_or(1, NonZero::get)
+            .min(WORKERS_MAX)
+    };
+    match kafka.workers {
+        None => Ok(cores()),
+        Some(n) if (1..=WORKERS_MAX).contains(&n) => Ok(n),
+        Some(n) => Err(text
+            .wrong("kafka.workers", n.to_string())
+            .expected(format!("1 to {WORKERS_MAX}; left out, one for each core"))),
+    }
+}
+
+fn session_timeout(text: &Text<'_>, kafka: &file::Kafka) -> Result<Duration, ConfigError> {
+    let found = kafka.session_timeout.0;
+    if (Duration::from_secs(1)..=SESSION_TIMEOUT_MAX).contains(&found) {
+        return Ok(found);
+    }
+    Err(text
+        .wrong("kafka.session_timeout", format!("{found:?}"))
+        .expected("\"1s\" to \"30m\", inside what the brokers allow (usually \"6s\" to \"30m\")"))
+}
+
+/// All topics, each legal and each for one purpose.
+fn topics(text: &Text<'_>, file: &file::File) -> Result<Topics, ConfigError> {
+    if file.source.is_empty() {
+        return Err(text
+            .wrong("source", "there is no source")
+            .expected("at least one [[source]] with `topic` and `format`"));
+    }
+    if file.source.len() >= usize::from(u16::MAX) {
+        return Err(text
+            .wrong("source", "there are too many sources")
+            .expected("fewer than 65535"));
+    }
+    let names = &file.topics;
+    let outputs = [
+        ("topics.anomalies", &names.anomalies),
+        ("topics.failures", &names.failures),
+        ("topics.signals", &names.signals),
+        ("topics.dead_letters", &names.dead_letters),
+        ("topics.state", &names.state),
+    ];
+    let outputs = outputs.into_iter().map(|(key, topic)| (key.to_owned(), topic));
+    let sources = file
+        .source
+        .iter()
+        .enumerate()
+        .map(|(i, s)| (format!("source[{i}].topic"), &s.topic));
+    let mut owners: BTreeMap<&str, String> = BTreeMap::new();
+    for (key, topic) in outputs.chain(sources) {
+        check_topic(text, &key, topic)?;
+        if let Some(owner) = owners.get(topic.as_str()) {
+            let own = if key.starts_with("source") && !owner.starts_with("source") {
+                ": Foreshock would read what it writes"
+            } else {
+                ""
+            };
+            return Err(text
+                .wrong(key, format!("topic {topic:?} is `{owner}` already{own}"))
+                .expected("a topic of its own for each purpose"));
+        }
+        owners.insert(topic, key);
+    }
+    Ok(Topics {
+        inputs: file.source.iter().map(|s| s.topic.clone()).collect(),
+        signals: names.signals.clone(),
+        anomalies: names.anomalies.clone(),
+        failures: names.failures.clone(),
+        dead_letters: names.dead_letters.clone(),
+        state: names.state.clone(),
+    })
+}
+
+fn check_topic(text: &Text<'_>, key: &str, topic: &str) -> Result<(), ConfigError> {
+    let legal = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
+    if (1..=TOPIC_BYTES_MAX).contains(&topic.len()) && topic.chars().all(legal) && topic != "." && topic != ".." {
+        return Ok(());
+    }
+    Err(text
+        .wrong(key, format!("{topic:?} can't be the name of a topic"))
+        .expected(format!(
+            "1 to {TOPIC_BYTES_MAX} characters of a-z, A-Z, 0-9, `.`, `_` and `-`"
+        )))
+}
+
+fn engine(text: &Text<'_>, file: &file::File) -> Result<EngineConfig, ConfigError> {
+    let rules = Rules::new(&file.failure).map_err(|e| text.wrong(e.key, e.what).expected(e.expected))?;
+    let sources = file.source.iter().enumerate();
+    let sources: Result<_, _> = sources.map(|(i, source)| source_config(text, i, source)).collect();
+    let mut engine = EngineConfig::new(sources?, rules);
+    engine.signals_topic = file.topics.signals.as_str().into();
+    engine.windows = windows(text, &file.windows)?;
+    engine.alarms = alarms(text, &file.alarms)?;
+    engine.limits = limits(text, &file.limits)?;
+    Ok(engine)
+}
+
+fn source_config(text: &Text<'_>, index: usize, source: &file::Source) -> Result<SourceConfig, ConfigError> {
+    let entity: Vec<Box<str>> = match &source.entity {
+        None => ENTITY_LABELS.map(Into::into).to_vec(),
+        Some(labels) => {
+            let empty = |label: &String| label.split('+').any(|part| part.trim().is_empty());
+            if labels.is_empty() || labels.iter().any(empty) {
+                return Err(text
+                    .wrong(format!("source[{index}].entity"), format!("{labels:?}"))
+                    .expected("label names, the one to prefer first; `namespace+pod` joins two"));
+            }
+            labels.iter().map(|label| label.as_str().into()).collect()
+        }
+    };
+    Ok(SourceConfig {
+        topic: source.topic.as_str().into(),
+        format: source.format,
+        entity,
+    })
+}
+
+fn windows(text: &Text<'_>, windows: &file::Windows) -> Result<Windows, ConfigError> {
+    let default = Windows::default();
+    let width_ms = windows.width.map_or(default.width_ms, file::Span::as_millis);
+    if !WIDTH_MS.contains(&width_ms) {
+        return Err(text
+            .wrong("windows.width", format!("{width_ms} ms"))
+            .expected("\"100ms\" to \"1h\""));
+    }
+    let lateness_ms = windows.lateness.map_or(
+        default.lateness_ms.min(width_ms * LATENESS_WINDOWS_MAX),
+        file::Span::as_millis,
+    );
+    if lateness_ms > width_ms * LATENESS_WINDOWS_MAX {
+        let max = width_ms * LATENESS_WINDOWS_MAX;
+        return Err(text
+            .wrong("windows.lateness", format!("{lateness_ms} ms"))
+            .expected(format!(
+                "at most {LATENESS_WINDOWS_MAX} times `windows.width`: {max} ms"
+            ))
+            .help("make the windows wider, or let what comes later be counted as late"));
+    }
+    Ok(Windows { width_ms, lateness_ms })
+}
+
+fn alarms(text: &Text<'_>, alarms: &file::Alarms) -> Result<AlarmConfig, ConfigError> {
+    let mut out = AlarmConfig::default();
+    if let Some(false_alarms_per_day) = alarms.false_alarms_per_day {
+        if !(false_alarms_per_day > 0.0 && false_alarms_per_day <= 10_000.0) {
+            return Err(text
+                .wrong("alarms.false_alarms_per_day", false_alarms_per_day.to_string())
+                .expected("a number above 0 and at most 10000, such as 1.0"));
+        }
+        out.budget = AlarmBudget { false_alarms_per_day };
+    }
+    Ok(out)
+}
+
+fn limits(text: &Text<'_>, limits: &file::Limits) -> Result<Limits, ConfigError> {
+    let default = Limits::default();
+    let held = |key: &str, found: Option<usize>, default: usize| match found {
+        None => Ok(default),
+        Some(n) if (1..=HELD_MAX).contains(&n) => Ok(n),
+        Some(n) => Err(text.wrong(key, n.to_string()).expected(format!("1 to {HELD_MAX}"))),
+    };
+    Ok(Limits {
+        series: held("limits.series", limits.series, default.series)?,
+        entities: held("limits.entities", limits.entities, default.entities)?,
+        ..default
+    })
+}
+
+#[cfg(test)]
+mod tests;

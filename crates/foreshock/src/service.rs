@@ -1,0 +1,131 @@
+//! Workers: each is one member of the consumer group on a thread of its own, with its own log and engine.
+//!
+//! A worker shares nothing with the others but what is shown of them. When its log ends with an error it throws log and engine
+//! away and begins again from what was committed; only what a new beginning can't mend ends the service.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use foreshock_domain::Timestamp;
+use foreshock_engine::{Engine, EngineConfig, run};
+use foreshock_kafka::{KafkaLog, LogError, LogSettings, partitions};
+
+use crate::vitals::Vitals;
+
+/// Wait before the first new beginning, and the longest.
+const BACKOFF: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(30));
+/// A worker that lived this long begins again without a long wait.
+const LIVED: Duration = Duration::from_secs(60);
+
+/// What ticks say.
+pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
+
+/// What all workers have in common.
+pub struct Plan {
+    /// Builds the engine's configuration for so many partitions of the signals topic.
+    pub engine: Box<dyn Fn(u32) -> EngineConfig + Send + Sync>,
+    /// Settings of a member; the instance name gets the worker's number.
+    pub log: LogSettings,
+    /// How many workers.
+    pub workers: usize,
+    /// What ticks say.
+    pub clock: Clock,
+}
+
+/// The clock of this machine.
+#[must_use]
+pub fn wall_clock() -> Clock {
+    Arc::new(|| {
+        let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+        Timestamp::from_millis(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
+    })
+}
+
+/// Running workers.
+pub struct Workers {
+    threads: Vec<JoinHandle<Result<(), LogError>>>,
+    stop: Arc<AtomicBool>,
+}
+
+impl Workers {
+    /// Starts them.
+    ///
+    /// # Errors
+    /// When the system gives no thread.
+    pub fn start(plan: Plan, vitals: &Arc<Vitals>) -> std::io::Result<Self> {
+        let stop = Arc::new(AtomicBool::new(false));
+        let plan = Arc::new(plan);
+        let mut threads = Vec::new();
+        for number in 0..plan.workers {
+            let (plan, vitals, stop) = (Arc::clone(&plan), Arc::clone(vitals), Arc::clone(&stop));
+            let name = format!("worker-{number}");
+            threads.push(thread::Builder::new().name(name).spawn(move || work(&plan, number, &vitals, &stop))?);
+        }
+        Ok(Self { threads, stop })
+    }
+
+    /// Whether any worker has ended.
+    #[must_use]
+    pub fn any_ended(&self) -> bool {
+        self.threads.iter().any(JoinHandle::is_finished)
+    }
+
+    /// Lets every worker drain, commit and leave; true when all did so in time.
+    ///
+    /// # Errors
+    /// What ended a worker before its time.
+    pub fn stop(self, patience: Duration) -> Result<bool, LogError> {
+        self.stop.store(true, Ordering::Relaxed);
+        let deadline = Instant::now() + patience;
+        while self.threads.iter().any(|t| !t.is_finished()) {
+            if Instant::now() > deadline {
+                return Ok(false);
+            }
+            thread::sleep(Duration::from_millis(20));
+        }
+        for thread in self.threads {
+            match thread.join() {
+                Ok(ended) => ended?,
+                Err(_) => return Ok(false),
+            }
+        }
+        Ok(true)
+    }
+}
+
+fn work(plan: &Plan, number: usize, vitals: &Vitals, stop: &Arc<AtomicBool>) -> Result<(), LogError> {
+    let mut wait = BACKOFF.0;
+    while !stop.load(Ordering::Relaxed) {
+        let began = Instant::now();
+        let error = match once(plan, number, vitals, stop) {
+            Ok(()) => return Ok(()),
+            Err(error @ (LogError::Fenced(_) | LogError::Setup(_))) => {
+                tracing::error!(%error, worker = number, "this worker can't go on");
+                return Err(error);
+            }
+            Err(error) => error,
+        };
+        vitals.restarted(number);
+        wait = if began.elapsed() > LIVED { BACKOFF.0 } else { (wait * 2).min(BACKOFF.1) };
+        tracing::warn!(%error, worker = number, wait_ms = wait.as_millis(), "begins again from what was committed");
+        let until = Instant::now() + wait;
+        while Instant::now() < until && !stop.load(Ordering::Relaxed) {
+            vitals.alive(number);
+            thread::sleep(Duration::from_millis(50));
+        }
+    }
+    Ok(())
+}
+
+fn once(plan: &Plan, number: usize, vitals: &Vitals, stop: &Arc<AtomicBool>) -> Result<(), LogError> {
+    let mut settings = plan.log.clone();
+    settings.instance = format!("{}-{number}", settings.instance);
+    let signals = partitions(&settings.connection, &settings.topics.signals)
+        .map_err(|error| LogError::Broker { what: "the signals topic can't be seen", error })?;
+    let clock = Arc::clone(&plan.clock);
+    let mut log = KafkaLog::join(settings, Box::new(move || clock()), Arc::clone(stop), vitals.lag())?;
+    let mut engine = Engine::new(Arc::new((plan.engine)(signals)));
+    run(&mut log, &mut engine, &mut |report| vitals.observe(number, report))
+}
