@@ -352,3 +352,6 @@ struct Window {
 fn known_overflow(templates: &[(TemplateId, Occurrence)]) -> bool {
     templates.first().is_some_and(|(id, _)| *id == TemplateId::OVERFLOW)
 }
+
+#[cfg(test)]
+mod tests;
