@@ -168,7 +168,8 @@ fn join_chunks(mut rest: &[u8]) -> Option<String> {
 
 #[test]
 fn responses_are_understood_or_none() {
-    let cases: &[(&str, &str, Option<(u16, &str)>)] = &[
+    type Case<'a> = (&'a str, &'a str, Option<(u16, &'a str)>);
+    let cases: &[Case<'_>] = &[
         ("empty", "", None),
         (
             "length",
