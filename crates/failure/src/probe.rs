@@ -229,7 +229,9 @@ mod tests {
 
     #[test]
     fn runs_of_windows() {
-        let cases: [(&str, &str, u32, &[(usize, bool, i64)]); 11] = [
+        /// Name, windows, k, and what is told.
+        type Case<'a> = (&'a str, &'a str, u32, &'a [(usize, bool, i64)]);
+        let cases: [Case<'_>; 11] = [
             ("nothing", "", 3, &[]),
             ("always up", "uuuuuu", 3, &[]),
             ("one short of k", "uddu", 3, &[]),

@@ -307,7 +307,9 @@ mod tests {
     fn what_is_watched() {
         use WatchRole::{Errors, Heartbeat, Probe, Total};
         let rules = Rules::new(&config()).unwrap();
-        let cases: [(&str, &[(&str, &str)], &[(u16, WatchRole)]); 5] = [
+        /// Metric, labels, and the indices of the rules with their roles.
+        type Case<'a> = (&'a str, &'a [(&'a str, &'a str)], &'a [(u16, WatchRole)]);
+        let cases: [Case<'_>; 5] = [
             ("cpu", &[], &[]),
             ("probe_success", &[("instance", "x")], &[(0, Probe)]),
             ("up", &[("job", "batch")], &[(1, Probe), (1, Heartbeat)]),
@@ -456,7 +458,7 @@ mod tests {
                         name: "l".into(),
                         pattern: "(".into(),
                         level: None,
-                    })
+                    });
                 }),
                 "failure.log[0].pattern: unclosed group, expected a regular expression",
             ),

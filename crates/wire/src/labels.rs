@@ -99,7 +99,8 @@ mod tests {
 
     #[test]
     fn settling_sorts_and_keeps_the_last_of_each_key() {
-        let cases: [(&str, &[(&str, &str)], &[(&str, &str)]); 5] = [
+        type Pairs<'a> = &'a [(&'a str, &'a str)];
+        let cases: [(&str, Pairs<'_>, Pairs<'_>); 5] = [
             ("empty", &[], &[]),
             ("sorted", &[("a", "1"), ("b", "2")], &[("a", "1"), ("b", "2")]),
             ("unsorted", &[("b", "2"), ("a", "1")], &[("a", "1"), ("b", "2")]),
