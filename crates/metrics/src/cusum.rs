@@ -20,7 +20,7 @@ impl Cusum {
     /// Residuals within this many spreads are tolerated: half the shift that is to be found fastest.
     pub const TOLERANCE: f64 = 0.5;
     /// The sums stop here, so that a long shift is unlearned in bounded time.
-    pub const LARGEST: f64 = 128.0;
+    pub const LARGEST: f64 = 24.0;
 
     /// The sums after one more standardised residual `z` at `at`.
     #[must_use]
@@ -30,7 +30,11 @@ impl Cusum {
         let down = (f64::from(self.down) - z - Self::TOLERANCE).clamp(0.0, Self::LARGEST) as f32;
         // The onset belongs to the sum that leads; both are rarely above zero together.
         let began = self.up.max(self.down) <= 0.0;
-        Self { up, down, since: if began { at } else { self.since } }
+        Self {
+            up,
+            down,
+            since: if began { at } else { self.since },
+        }
     }
 
     /// The larger sum, in spreads.

@@ -9,6 +9,8 @@
 
 mod cusum;
 mod point;
+mod quarantine;
+mod reading;
 mod robust_level;
 mod seasonal_profile;
 mod series_model;

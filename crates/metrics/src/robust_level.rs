@@ -51,9 +51,10 @@ impl RobustLevel {
         self.seen
     }
 
-    /// Learns a finite value; `floor` (> 0) is the least spread that counts, in the unit of the series.
+    /// Learns a finite value; `floor` (> 0) is the least spread that counts, in the unit of the series; `share` in
+    /// 0 ..= 1 slows learning down, for values that are not trusted.
     #[inline]
-    pub fn learn(&mut self, p: &RobustLevelParams, value: f64, floor: f64) {
+    pub fn learn(&mut self, p: &RobustLevelParams, value: f64, floor: f64, share: f64) {
         self.seen = self.seen.saturating_add(1);
         if self.seen == 1 {
             self.level = value;
@@ -61,9 +62,13 @@ impl RobustLevel {
         }
         let warm_up = 1.0 / f64::from(self.seen);
         let residual = value - self.level;
-        let limit = if self.seen <= FREE_STEPS { f64::INFINITY } else { p.clamp * self.scale.max(floor) };
+        let limit = if self.seen <= FREE_STEPS {
+            f64::INFINITY
+        } else {
+            p.clamp * self.scale.max(floor)
+        };
         let bounded = residual.clamp(-limit, limit);
-        self.level += p.alpha_level.max(warm_up) * bounded;
-        self.scale += p.alpha_scale.max(warm_up) * (MEAN_DEVIATION_TO_SIGMA * bounded.abs() - self.scale);
+        self.level += share * p.alpha_level.max(warm_up) * bounded;
+        self.scale += share * p.alpha_scale.max(warm_up) * (MEAN_DEVIATION_TO_SIGMA * bounded.abs() - self.scale);
     }
 }

@@ -67,7 +67,11 @@ impl SeasonalProfile {
     #[must_use]
     #[inline]
     pub fn expected(&self, at: Timestamp) -> Option<f64> {
-        if self.days < 2 || self.error >= GATE * self.error_flat { None } else { self.level(at) }
+        if self.days < 2 || self.error >= GATE * self.error_flat {
+            None
+        } else {
+            self.level(at)
+        }
     }
 
     /// Signed residual of `value` against the nearest of this time of day and one hour before and after, where
@@ -128,7 +132,13 @@ impl SeasonalProfile {
     fn compare(&mut self, residual: f64, residual_flat: f64, floor: f64) {
         self.compared = self.compared.saturating_add(1);
         let alpha = ALPHA_ERROR.max(1.0 / f64::from(self.compared));
-        let limit = |mean: f64| if self.compared > 24 { CLAMP * mean.max(floor) } else { f64::INFINITY };
+        let limit = |mean: f64| {
+            if self.compared > 24 {
+                CLAMP * mean.max(floor)
+            } else {
+                f64::INFINITY
+            }
+        };
         let (own, flat) = (limit(self.error), limit(self.error_flat));
         self.error += alpha * (residual.abs().min(own) - self.error);
         self.error_flat += alpha * (residual_flat.abs().min(flat) - self.error_flat);
@@ -139,7 +149,11 @@ impl SeasonalProfile {
         let alpha = ALPHA_DAY.max(1.0 / (f64::from(self.days) + 1.0));
         let held = &mut self.bins.as_flattened_mut()[usize::from(self.visit)];
         if held.is_finite() {
-            let limit = if self.days >= 2 { CLAMP * self.error.max(floor) } else { f64::INFINITY };
+            let limit = if self.days >= 2 {
+                CLAMP * self.error.max(floor)
+            } else {
+                f64::INFINITY
+            };
             let residual = (self.visit_mean - f64::from(*held)).clamp(-limit, limit);
             *held += (alpha * residual) as f32;
         } else {

@@ -32,7 +32,11 @@ impl Spread {
     pub fn after(&self, step: f64, floor: f64) -> Self {
         let seen = self.seen.saturating_add(1);
         let warm_up = 1.0 / f64::from(seen);
-        let bounded = if seen <= 8 { step } else { step.min(CLAMP * self.long.max(floor)) };
+        let bounded = if seen <= 8 {
+            step
+        } else {
+            step.min(CLAMP * self.long.max(floor))
+        };
         Self {
             short: self.short + ALPHA_SHORT.max(warm_up) * (step.min(1e3 * self.long.max(floor)) - self.short),
             long: self.long + ALPHA_LONG.max(warm_up) * (bounded - self.long),

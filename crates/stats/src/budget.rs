@@ -18,7 +18,9 @@ pub struct AlarmBudget {
 impl Default for AlarmBudget {
     /// One a day.
     fn default() -> Self {
-        Self { false_alarms_per_day: 1.0 }
+        Self {
+            false_alarms_per_day: 1.0,
+        }
     }
 }
 
@@ -62,7 +64,10 @@ mod tests {
         ];
         for (name, false_alarms_per_day, tests, expected) in cases {
             let threshold = AlarmBudget { false_alarms_per_day }.threshold(tests);
-            assert!(threshold == expected || (threshold - expected).abs() < 1e-12, "{name}: {threshold}");
+            assert!(
+                threshold == expected || (threshold - expected).abs() < 1e-12,
+                "{name}: {threshold}"
+            );
         }
     }
 }

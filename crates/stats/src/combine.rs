@@ -53,7 +53,11 @@ pub fn weighted_harmonic_mean(surprises: impl Iterator<Item = (f64, f64)>) -> f6
             weights += weight;
         }
     }
-    if weights > 0.0 { (sum.log10() - weights.log10()).max(0.0) } else { 0.0 }
+    if weights > 0.0 {
+        (sum.log10() - weights.log10()).max(0.0)
+    } else {
+        0.0
+    }
 }
 
 /// Surprise (−log10 p) of `tested` tests together by the Cauchy combination; the tests that are not listed count as
@@ -73,7 +77,11 @@ pub fn cauchy_surprise(surprises: impl Iterator<Item = f64>, tested: u32) -> f64
             positive.add(surprise, 1.0 / PI);
         } else {
             let cot = 1.0 / (PI * 10f64.powf(-surprise).min(LARGEST_P)).tan();
-            if cot > 0.0 { positive.add(0.0, cot) } else { negative += cot }
+            if cot > 0.0 {
+                positive.add(0.0, cot)
+            } else {
+                negative += cot
+            }
         }
     }
     if listed == 0 {
@@ -85,7 +93,11 @@ pub fn cauchy_surprise(surprises: impl Iterator<Item = f64>, tested: u32) -> f64
         return log_positive + PI.log10();
     }
     let t = 10f64.powf(log_positive) + negative / 10f64.powf(log_tests);
-    let p = if t > 0.0 { (1.0 / t).atan() / PI } else { 0.5 - t.atan() / PI };
+    let p = if t > 0.0 {
+        (1.0 / t).atan() / PI
+    } else {
+        0.5 - t.atan() / PI
+    };
     -p.log10()
 }
 
@@ -113,7 +125,10 @@ struct ScaledSum {
 
 impl Default for ScaledSum {
     fn default() -> Self {
-        Self { exponent: 0.0, sum: 0.0 }
+        Self {
+            exponent: 0.0,
+            sum: 0.0,
+        }
     }
 }
 
@@ -193,7 +208,11 @@ mod tests {
             ("nothing", &[], 0.0),
             ("weightless", &[(9.0, 0.0), (9.0, f64::NAN), (9.0, -1.0)], 0.0),
             ("equal", &[(3.0, 2.0), (3.0, 1.0)], 3.0),
-            ("a tenth of the weight costs a magnitude", &[(6.0, 1.0), (0.0, 9.0)], 5.0),
+            (
+                "a tenth of the weight costs a magnitude",
+                &[(6.0, 1.0), (0.0, 9.0)],
+                5.0,
+            ),
             ("far out", &[(1e6, 1.0)], 1e6),
         ];
         for (name, terms, expected) in cases {

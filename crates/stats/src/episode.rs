@@ -23,7 +23,12 @@ pub struct EpisodeParams {
 
 impl Default for EpisodeParams {
     fn default() -> Self {
-        Self { stay_share: 0.6, close_after_ms: 60_000, refractory_ms: 300_000, escalate_by: 1.0 }
+        Self {
+            stay_share: 0.6,
+            close_after_ms: 60_000,
+            refractory_ms: 300_000,
+            escalate_by: 1.0,
+        }
     }
 }
 
@@ -94,7 +99,9 @@ impl Episode {
             }
             return EpisodeStep::Ongoing;
         }
-        let rested = self.told_ms.is_none_or(|told| at_ms.saturating_sub(told) >= p.refractory_ms);
+        let rested = self
+            .told_ms
+            .is_none_or(|told| at_ms.saturating_sub(told) >= p.refractory_ms);
         if surprise < open_at || !(rested || surprise >= self.told + p.escalate_by) {
             return EpisodeStep::Quiet;
         }
@@ -168,8 +175,12 @@ mod tests {
     use EpisodeStep::{Closed, Escalated, Ongoing, Opened, Quiet};
     use proptest::prelude::*;
 
-    const PARAMS: EpisodeParams =
-        EpisodeParams { stay_share: 0.5, close_after_ms: 20, refractory_ms: 100, escalate_by: 1.0 };
+    const PARAMS: EpisodeParams = EpisodeParams {
+        stay_share: 0.5,
+        close_after_ms: 20,
+        refractory_ms: 100,
+        escalate_by: 1.0,
+    };
 
     #[test]
     fn episodes_by_case() {
@@ -177,23 +188,56 @@ mod tests {
         // (name, [(at, surprise, expected)]), threshold 4
         type Case<'a> = (&'a str, &'a [(i64, f64, EpisodeStep)]);
         let cases: [Case<'_>; 9] = [
-            ("quiet stays quiet", &[(0, 0.0, Quiet), (10, 3.9, Quiet), (20, nan, Quiet)]),
-            ("opens once", &[(0, 5.0, Opened), (10, 5.5, Ongoing), (20, 5.0, Ongoing)]),
-            ("escalates when clearly stranger", &[(0, 5.0, Opened), (10, 6.0, Escalated), (20, 6.9, Ongoing)]),
-            ("hysteresis holds it open", &[(0, 5.0, Opened), (10, 2.0, Ongoing), (35, 2.0, Ongoing)]),
-            ("closes after the quiet time", &[(0, 5.0, Opened), (10, 1.0, Ongoing), (20, 1.0, Closed), (30, 1.0, Quiet)]),
+            (
+                "quiet stays quiet",
+                &[(0, 0.0, Quiet), (10, 3.9, Quiet), (20, nan, Quiet)],
+            ),
+            (
+                "opens once",
+                &[(0, 5.0, Opened), (10, 5.5, Ongoing), (20, 5.0, Ongoing)],
+            ),
+            (
+                "escalates when clearly stranger",
+                &[(0, 5.0, Opened), (10, 6.0, Escalated), (20, 6.9, Ongoing)],
+            ),
+            (
+                "hysteresis holds it open",
+                &[(0, 5.0, Opened), (10, 2.0, Ongoing), (35, 2.0, Ongoing)],
+            ),
+            (
+                "closes after the quiet time",
+                &[
+                    (0, 5.0, Opened),
+                    (10, 1.0, Ongoing),
+                    (20, 1.0, Closed),
+                    (30, 1.0, Quiet),
+                ],
+            ),
             (
                 "refractory time holds back a second one that is no stranger",
-                &[(0, 5.0, Opened), (20, 0.0, Closed), (50, 5.0, Quiet), (100, 5.0, Opened)],
+                &[
+                    (0, 5.0, Opened),
+                    (20, 0.0, Closed),
+                    (50, 5.0, Quiet),
+                    (100, 5.0, Opened),
+                ],
             ),
             (
                 "a second one that is clearly stranger is told at once",
                 &[(0, 5.0, Opened), (20, 0.0, Closed), (50, 6.5, Opened)],
             ),
-            ("missing values let time pass", &[(0, 5.0, Opened), (10, nan, Ongoing), (30, nan, Closed)]),
+            (
+                "missing values let time pass",
+                &[(0, 5.0, Opened), (10, nan, Ongoing), (30, nan, Closed)],
+            ),
             (
                 "one record from the far future does not silence",
-                &[(9_999_999, 5.0, Opened), (0, 0.0, Ongoing), (20, 0.0, Closed), (100, 5.0, Opened)],
+                &[
+                    (9_999_999, 5.0, Opened),
+                    (0, 0.0, Ongoing),
+                    (20, 0.0, Closed),
+                    (100, 5.0, Opened),
+                ],
             ),
         ];
         for (name, steps) in cases {
@@ -207,7 +251,15 @@ mod tests {
     #[test]
     fn onset_is_before_the_opening_and_peak_is_the_greatest() {
         let mut episode = Episode::default();
-        for (at, surprise) in [(0, 2.5), (5, 0.0), (10, 2.5), (20, 3.0), (30, 4.5), (40, 4.9), (50, 3.0)] {
+        for (at, surprise) in [
+            (0, 2.5),
+            (5, 0.0),
+            (10, 2.5),
+            (20, 3.0),
+            (30, 4.5),
+            (40, 4.9),
+            (50, 3.0),
+        ] {
             episode.step(&PARAMS, at, surprise, 4.0);
         }
         assert_eq!(episode.onset_ms(), Some(10));

@@ -4,7 +4,7 @@
 //!
 //! **Fails when** scores come from two worlds that alternate slower than the memory, or when the tail bends far beyond
 //! anything seen (the extrapolation is then off by a factor, never silent). **Cost:** one logarithm and the sum of at
-//! most 64 small integers a score; 176 bytes.
+//! most 40 small integers a score; 116 bytes.
 //! **Papers:** A. Siffer, P.-A. Fouque, A. Termier, C. Largouët, *Anomaly detection in streams with extreme value
 //! theory*, KDD 2017, section 4 (peaks over threshold); J. Pickands, *Annals of Statistics* 3(1), 1975, theorem 7.
 //! `Differs:` the shape is fixed (moment and likelihood fits of it jump on a hundred exceedances); the threshold is read
@@ -15,12 +15,14 @@ use std::f64::consts::LN_10;
 
 use serde::{Deserialize, Serialize};
 
-/// Histogram bins; 64 fit the range with four to the octave.
-const BINS: usize = 64;
+/// Histogram bins: four an octave cover scores from 1/8 to 128.
+const BINS: usize = 40;
 /// Units an observation adds to its bin, so that halving keeps the fractions of rare ones.
 const UNIT: u16 = 8;
-/// Lower edge of bin 1 is the second bin edge above this; everything below is "no surprise at all".
-const SMALLEST: f32 = 0.0625;
+/// Bin 0 holds everything below the next edge above this.
+const SMALLEST: f32 = 0.125;
+/// Magnitudes beyond 1/n that extrapolation is trusted for.
+const MAGNITUDES_BEYOND: f64 = 1.5;
 /// Two bits of mantissa make four bins an octave.
 const BIN_SHIFT: u32 = 21;
 
@@ -39,7 +41,12 @@ pub struct TailPrior {
 
 impl Default for TailPrior {
     fn default() -> Self {
-        Self { rate: 1.3, weight: 24.0, shape: 0.1, memory: 4000 }
+        Self {
+            rate: 1.3,
+            weight: 24.0,
+            shape: 0.1,
+            memory: 4000,
+        }
     }
 }
 
@@ -47,15 +54,15 @@ impl Default for TailPrior {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct TailCalibrator {
     /// Mass in units of 1/8 observation; bin b ≥ 1 starts at `lower_edge(b)`.
-    bins: [[u16; 32]; 2],
+    bins: [[u16; 20]; 2],
     /// Sum of all bins.
     mass: u32,
-    /// Mass at which the histogram is halved.
-    mass_max: u32,
+    /// Observations at which the histogram is halved.
+    memory: u16,
     /// Observations ever, without the prior.
     seen: u32,
     /// Observations until the tail is fitted again.
-    fit_in: u16,
+    fit_in: u8,
     /// ξ.
     shape: f32,
     /// Where the tail begins: a bin edge.
@@ -75,9 +82,9 @@ impl TailCalibrator {
     #[must_use]
     pub fn new(prior: &TailPrior) -> Self {
         let mut calibrator = Self {
-            bins: [[0; 32]; 2],
+            bins: [[0; 20]; 2],
             mass: 0,
-            mass_max: prior.memory.clamp(64, 8000) * u32::from(UNIT),
+            memory: prior.memory.clamp(64, 8000) as u16,
             seen: 0,
             fit_in: 0,
             shape: prior.shape.clamp(0.0, 1.0) as f32,
@@ -90,8 +97,12 @@ impl TailCalibrator {
         let units = prior.weight.clamp(1.0, 250.0) * f64::from(UNIT);
         for bin in 0..BINS {
             let survival = |edge: f32| (-prior.rate * f64::from(edge)).exp();
-            let upper = if bin + 1 < BINS { survival(lower_edge(bin + 1)) } else { 0.0 };
-            calibrator.bins[bin / 32][bin % 32] = (units * (survival(lower_edge(bin)) - upper)).round() as u16;
+            let upper = if bin + 1 < BINS {
+                survival(lower_edge(bin + 1))
+            } else {
+                0.0
+            };
+            calibrator.bins[bin / 20][bin % 20] = (units * (survival(lower_edge(bin)) - upper)).round() as u16;
         }
         calibrator.mass = calibrator.bins.as_flattened().iter().map(|&c| u32::from(c)).sum();
         calibrator.fit();
@@ -102,49 +113,83 @@ impl TailCalibrator {
     /// that of the largest float.
     #[must_use]
     pub fn extrapolated_surprise(&self, score: f64) -> f64 {
-        if score.is_nan() || score <= 0.0 {
-            return 0.0;
+        if score >= f64::from(self.threshold) {
+            self.tail_surprise(score)
+        } else {
+            self.body_rarity(score).log10()
         }
-        let score = score.min(f64::MAX);
-        let threshold = f64::from(self.threshold);
-        if score >= threshold {
-            let y = (score - threshold) / f64::from(self.scale);
-            let shape = f64::from(self.shape);
-            let nats = if shape > 0.0 { (shape * y).min(f64::MAX).ln_1p() / shape } else { y };
-            return f64::from(self.threshold_surprise) + nats / LN_10;
+    }
+
+    /// 1/p of a score: ten to the power of its [`Self::extrapolated_surprise`], without a logarithm where the score is
+    /// common. Bent towards 1e300 beyond 1e250, so that sums of a few stay finite and still rank.
+    #[must_use]
+    #[inline]
+    pub fn rarity(&self, score: f64) -> f64 {
+        if score >= f64::from(self.threshold) {
+            let surprise = self.tail_surprise(score);
+            let bent = if surprise > 250.0 {
+                300.0 - 50.0 * (250.0 / surprise)
+            } else {
+                surprise
+            };
+            (bent * LN_10).exp()
+        } else {
+            self.body_rarity(score)
+        }
+    }
+
+    fn tail_surprise(&self, score: f64) -> f64 {
+        let y = (score.min(f64::MAX) - f64::from(self.threshold)) / f64::from(self.scale);
+        let shape = f64::from(self.shape);
+        let nats = if shape > 0.0 {
+            (shape * y).min(f64::MAX).ln_1p() / shape
+        } else {
+            y
+        };
+        f64::from(self.threshold_surprise) + (nats / LN_10).min(f64::MAX)
+    }
+
+    /// 1/p of a score below the threshold.
+    #[inline]
+    fn body_rarity(&self, score: f64) -> f64 {
+        if score.is_nan() || score <= 0.0 {
+            return 1.0;
         }
         let bin = bin_of(score as f32);
         let (lower, upper) = (f64::from(lower_edge(bin)), f64::from(lower_edge(bin + 1)));
         let bins = self.bins.as_flattened();
         let above: u32 = bins[bin + 1..].iter().map(|&c| u32::from(c)).sum();
-        // Half-way between "all of the bin lies at its lower edge" and "evenly spread": scores of counts come in lumps.
         let share = 1.0 - ((score - lower) / (upper - lower)).clamp(0.0, 1.0);
         let survival = (f64::from(above) + f64::from(bins[bin]) * share) / f64::from(self.mass);
-        -survival.clamp(f64::MIN_POSITIVE, 1.0).log10()
+        1.0 / survival.clamp(f64::MIN_POSITIVE, 1.0)
     }
 
-    /// Surprise of a score. Beyond ten times what the number of observations supports (p < 1/(10·n)) a further magnitude
-    /// counts half: extrapolation is trusted less, and still ranks.
+    /// Surprise of a score. Far beyond what the number of observations supports (p below about 1/(30·n)) a further
+    /// magnitude counts half: extrapolation is trusted less, and still ranks.
     #[must_use]
     pub fn surprise(&self, score: f64) -> f64 {
         let surprise = self.extrapolated_surprise(score);
-        let supported = f64::from(self.seen.max(1)).log10() + 1.0;
-        if surprise > supported { supported + 0.5 * (surprise - supported) } else { surprise }
+        let supported = f64::from(self.seen.max(1)).log10() + MAGNITUDES_BEYOND;
+        if surprise > supported {
+            supported + 0.5 * (surprise - supported)
+        } else {
+            surprise
+        }
     }
 
-    /// Takes a score into the histogram with a weight of `eighths`/8 observation. NaN is ignored; what lies beyond the
-    /// present reach counts as just at it, so that one observation moves the tail by a bounded amount.
-    pub fn learn(&mut self, score: f64, eighths: u8) {
+    /// Takes a score into the histogram with the weight of `eighths`/8 observations, at most 125. NaN is ignored; what
+    /// lies beyond the present reach counts as just at it, so that one score moves the tail by a bounded amount.
+    pub fn learn(&mut self, score: f64, eighths: u16) {
         if score.is_nan() || eighths == 0 {
             return;
         }
         let bin = bin_of((score as f32).min(self.clip));
-        let units = u16::from(eighths.min(8));
-        // Cannot overflow: `mass_max` bounds every bin by 64 000.
-        self.bins[bin / 32][bin % 32] += units;
+        let units = eighths.min(1000);
+        // Cannot overflow: the memory bounds every bin by 65 000.
+        self.bins[bin / 20][bin % 20] += units;
         self.mass += u32::from(units);
         self.seen = self.seen.saturating_add(1);
-        if self.mass >= self.mass_max {
+        if self.mass >= u32::from(self.memory) * u32::from(UNIT) {
             self.halve();
         }
         self.fit_in = self.fit_in.saturating_sub(1);
@@ -187,7 +232,11 @@ impl TailCalibrator {
         let survival = f64::from(above.max(1)) / f64::from(self.mass.max(1));
         let shape = f64::from(self.shape);
         // Mean excess of a Pareto tail is σ/(1 − ξ).
-        let excess = if above > 0 { moment / f64::from(above) - threshold } else { threshold };
+        let excess = if above > 0 {
+            moment / f64::from(above) - threshold
+        } else {
+            threshold
+        };
         let scale = (excess * (1.0 - shape)).max(0.02 * threshold + 1e-3);
         self.threshold = threshold as f32;
         self.threshold_surprise = -survival.log10() as f32;
@@ -195,7 +244,7 @@ impl TailCalibrator {
         let reach = f64::from(self.mass / u32::from(UNIT)).max(1.0).log10() + 0.5;
         self.clip = self.score_at(reach) as f32;
         self.percentile_99 = self.score_at(2.0) as f32;
-        self.fit_in = (self.mass / (32 * u32::from(UNIT))).clamp(1, 64) as u16;
+        self.fit_in = (self.mass / (16 * u32::from(UNIT))).clamp(1, 128) as u8;
     }
 
     /// Score of a given surprise: the inverse of [`Self::extrapolated_surprise`], to a bin's width below the threshold.
@@ -203,7 +252,11 @@ impl TailCalibrator {
         let nats = (surprise - f64::from(self.threshold_surprise)) * LN_10;
         let (threshold, scale, shape) = (f64::from(self.threshold), f64::from(self.scale), f64::from(self.shape));
         if nats >= 0.0 {
-            let y = if shape > 0.0 { (shape * nats).exp_m1() / shape } else { nats };
+            let y = if shape > 0.0 {
+                (shape * nats).exp_m1() / shape
+            } else {
+                nats
+            };
             return threshold + scale * y;
         }
         let bins = self.bins.as_flattened();
@@ -230,7 +283,11 @@ fn bin_of(score: f32) -> usize {
 
 /// Where a bin starts: 0, then four edges an octave.
 fn lower_edge(bin: usize) -> f32 {
-    if bin == 0 { 0.0 } else { f32::from_bits(((SMALLEST.to_bits() >> BIN_SHIFT) + bin as u32) << BIN_SHIFT) }
+    if bin == 0 {
+        0.0
+    } else {
+        f32::from_bits(((SMALLEST.to_bits() >> BIN_SHIFT) + bin as u32) << BIN_SHIFT)
+    }
 }
 
 fn centre(bin: usize) -> f32 {
