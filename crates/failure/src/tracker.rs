@@ -101,6 +101,35 @@ impl OpenFailure {
 }
 
 /// The failures of one entity.
+///
+/// ```
+/// use foreshock_domain::{Entity, EntityWindow, EventAction, Fact, SourcePosition, Timestamp, Upstream};
+/// use foreshock_failure::{FailureConfig, FailureTracker, Rules, Standing};
+///
+/// let rules = Rules::new(&FailureConfig::default())?;
+/// assert_eq!(rules.line_rule(None, "panic: out of range"), Some("fatal_line"));
+///
+/// let at = Timestamp::from_secs(1_800_000_000);
+/// let upstream = Upstream { topic: "logs".into(), partition: 0 };
+/// let window = EntityWindow {
+///     entity: Entity::new("web-1"),
+///     start: at,
+///     end: at + 10_000,
+///     position: SourcePosition { upstream, offset_first: 7, offset_last: 7 },
+///     samples: 0,
+///     lines: 1,
+///     tested: 0,
+///     signals: vec![],
+///     facts: vec![Fact::Lines { rule: "fatal_line".into(), count: 1, first_at: at, sample: "panic: …".into() }],
+/// };
+/// let (mut tracker, mut out) = (FailureTracker::default(), Vec::new());
+/// tracker.on_window(&rules, &window, 0, &mut out);
+/// assert_eq!(tracker.standing(at), Standing::Failing);
+/// tracker.on_clock(&rules, 300_000, &mut out); // five minutes without another
+/// let steps: Vec<_> = out.iter().map(|t| (t.action, &*t.class, t.ended_at)).collect();
+/// assert_eq!(steps, [(EventAction::Open, "log", None), (EventAction::Resolve, "log", Some(at))]);
+/// # Ok::<(), foreshock_failure::RuleError>(())
+/// ```
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct FailureTracker {
     probes: Vec<ProbeRun>,

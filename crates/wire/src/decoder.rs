@@ -22,6 +22,24 @@ pub struct Decoded {
 ///
 /// Keeps its scratch space from one record to the next, so that a decoder that has seen a topic's usual record allocates
 /// nothing for the next one, except for strings with escapes in them.
+///
+/// ```
+/// use foreshock_domain::Input;
+/// use foreshock_wire::{Decoder, Format};
+///
+/// let mut decoder = Decoder::new(Format::TelegrafJson);
+/// let record = br#"{"fields":{"usage_idle":97.1},"name":"cpu","tags":{"host":"a"},"timestamp":1458229140}"#;
+/// let decoded = decoder.decode(record, &mut |input| {
+///     assert_eq!(input.label("host"), Some("a"));
+///     let Input::Sample(sample) = input else { return };
+///     assert_eq!((sample.name, sample.value), ("cpu_usage_idle", 97.1));
+/// })?;
+/// assert_eq!(decoded.items, 1);
+///
+/// let refused = decoder.decode(br#"{"fields":{"usage_idle":97.1}}"#, &mut |_| unreachable!());
+/// assert_eq!(refused.unwrap_err().to_string(), "missing field `name` at line 1 byte 30");
+/// # Ok::<(), foreshock_wire::DecodeError>(())
+/// ```
 #[derive(Debug)]
 pub struct Decoder {
     format: Format,
@@ -173,7 +191,7 @@ mod tests {
             (
                 "not UTF-8",
                 b"{\"\xFF\":1}",
-                "invalid unicode code point at line 1 byte 3",
+                "invalid bytes, expected UTF-8 at line 1 byte 3",
             ),
             (
                 "a number",

@@ -36,17 +36,17 @@ impl DecodeError {
         }
     }
 
-    /// What the JSON parser says of a document that starts `lines_before` lines into the record.
-    pub(crate) fn json(error: &serde_json::Error, lines_before: usize) -> Self {
+    /// What the JSON parser says of a document that starts at this line and byte of the record, both from 1.
+    pub(crate) fn json(error: &serde_json::Error, start: (usize, usize)) -> Self {
         let text = error.to_string();
         // The parser appends the place to the text; it is kept as numbers instead.
         let reason = text.rfind(" at line ").map_or(text.as_str(), |end| &text[..end]);
-        let line = if error.line() == 0 {
-            0
-        } else {
-            error.line() + lines_before
+        let (line, column) = match error.line() {
+            0 => (0, 0),
+            1 => (start.0, error.column() + start.1 - 1),
+            later => (start.0 + later - 1, error.column()),
         };
-        Self::at(reason, line, error.column())
+        Self::at(reason, line, column)
     }
 
     /// What was found and what was expected.

@@ -93,7 +93,7 @@ pub fn decode(payload: &[u8]) -> Result<Event, DecodeError> {
             "record of {bytes} bytes, expected at most {PAYLOAD_BYTES_MAX}"
         )));
     }
-    let shape: Shape = serde_json::from_slice(payload).map_err(|e| DecodeError::json(&e, 0))?;
+    let shape: Shape = serde_json::from_slice(payload).map_err(|e| DecodeError::json(&e, (1, 1)))?;
     shape.event()
 }
 

@@ -25,6 +25,11 @@ pub(crate) trait Collect<'de> {
 /// Reads every document of a record into `collect`.
 pub(crate) fn documents<'de, C: Collect<'de>>(payload: &'de [u8], collect: &mut C) -> Result<(), DecodeError> {
     let payload = payload.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(payload);
+    // Once for the whole record: the parser would check each string alone, which costs more.
+    let payload = std::str::from_utf8(payload).map_err(|e| {
+        let (line, column) = place(payload, e.valid_up_to());
+        DecodeError::at("invalid bytes, expected UTF-8", line, column)
+    })?;
     let mut rest = payload.trim_ascii();
     if rest.is_empty() {
         return Err(DecodeError::new("empty record, expected a JSON object"));
@@ -32,16 +37,26 @@ pub(crate) fn documents<'de, C: Collect<'de>>(payload: &'de [u8], collect: &mut 
     // A fresh parser for each document: what the parser does about trailing bytes is to compute a line number, which
     // would make a record of many small documents quadratic.
     while !rest.is_empty() {
-        let mut document = serde_json::Deserializer::from_slice(rest);
+        let mut document = serde_json::Deserializer::from_str(rest);
         if let Err(error) = OneOrMany(&mut *collect).deserialize(&mut document) {
-            let before = payload.len() - payload.trim_ascii_start().len() + payload.trim_ascii().len() - rest.len();
-            let lines = payload[..before].iter().filter(|b| **b == b'\n').count();
-            return Err(DecodeError::json(&error, lines));
+            // The parser counts lines from where the document starts.
+            let start = payload.trim_ascii_end().len() - rest.len();
+            return Err(DecodeError::json(&error, place(payload.as_bytes(), start)));
         }
         let end = document.into_iter::<IgnoredAny>().byte_offset();
         rest = rest.get(end..).unwrap_or_default().trim_ascii_start();
     }
     Ok(())
+}
+
+/// Line and byte of that line, both from 1, of the byte at `offset`.
+fn place(payload: &[u8], offset: usize) -> (usize, usize) {
+    let before = &payload[..offset.min(payload.len())];
+    let line_start = before.iter().rposition(|b| *b == b'\n').map_or(0, |i| i + 1);
+    (
+        before.iter().filter(|b| **b == b'\n').count() + 1,
+        before.len() - line_start + 1,
+    )
 }
 
 /// An object, or an array of objects.

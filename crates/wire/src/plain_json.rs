@@ -223,6 +223,31 @@ mod tests {
     }
 
     #[test]
+    fn mistakes_are_found_where_they_are() {
+        let good = r#"{"name":"a","value":1}"#;
+        let cases = [
+            ("first", "{\"value\":1}".to_owned(), (1, 11)),
+            ("same line", format!("{good} {{\"value\":1}}"), (1, 34)),
+            ("next line", format!("{good}\n{{\"value\":1}}"), (2, 11)),
+            (
+                "inside a later document",
+                format!("\n{good}\n{{\n\"value\":1}}\n"),
+                (4, 10),
+            ),
+            ("not UTF-8", String::new(), (2, 3)),
+        ];
+        for (name, payload, expected) in cases {
+            let payload = if payload.is_empty() {
+                b"{}\n{\"\xFF\":1}".to_vec()
+            } else {
+                payload.into_bytes()
+            };
+            let error = decode_to_text(Format::PlainJson, &payload).unwrap_err();
+            assert_eq!(error.place(), Some(expected), "{name}: {error}");
+        }
+    }
+
+    #[test]
     fn refusals() {
         let long = "x".repeat(257);
         let many: Vec<String> = (0..65).map(|i| format!("\"l{i}\":\"v\"")).collect();

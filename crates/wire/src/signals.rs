@@ -36,7 +36,7 @@ pub fn decode(payload: &[u8]) -> Result<SignalRecord, DecodeError> {
     let mut json = serde_json::Deserializer::from_slice(payload);
     let record = RecordShape::deserialize(&mut json)
         .and_then(|record| json.end().map(|()| record))
-        .map_err(|e| DecodeError::json(&e, 0))?;
+        .map_err(|e| DecodeError::json(&e, (1, 1)))?;
     match &record {
         SignalRecord::Window(w) if w.end <= w.start => Err(DecodeError::new(
             "window that ends before it starts, expected end after start",
