@@ -4,7 +4,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::mpsc::Sender;
+use std::sync::mpsc::{Receiver, SyncSender};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
@@ -60,7 +60,7 @@ impl Instance {
     ///
     /// # Errors
     /// Where the process or the threads that read its log cannot be started.
-    pub fn start(plan: Plan, lines: &Sender<String>) -> Result<Self> {
+    pub fn start(plan: Plan, lines: &SyncSender<String>) -> Result<Self> {
         std::fs::create_dir_all(&plan.folder).with_context(|| format!("cannot make {}", plan.folder.display()))?;
         let program = std::env::current_exe().context("cannot find this program")?;
         // One arena: each further one would reserve 64 MiB of the very address space that is limited.
@@ -222,7 +222,7 @@ fn spawn_thread(run: impl FnOnce() + Send + 'static) -> Result<()> {
 #[derive(Clone, Debug)]
 struct Tail {
     host: String,
-    lines: Sender<String>,
+    lines: SyncSender<String>,
 }
 
 impl Tail {
@@ -269,7 +269,7 @@ fn wrap(line: &str, host: &str) -> Option<String> {
 ///
 /// # Errors
 /// Where the output fails.
-pub fn drain(lines: &std::sync::mpsc::Receiver<String>, out: &mut impl Write) -> std::io::Result<u64> {
+pub fn drain(lines: &Receiver<String>, out: &mut impl Write) -> std::io::Result<u64> {
     let mut n = 0;
     for line in lines.try_iter() {
         writeln!(out, "{line}")?;
@@ -296,7 +296,7 @@ mod tests {
 
     #[test]
     fn tails_take_any_bytes_and_cut_long_lines() {
-        let (lines, read) = std::sync::mpsc::channel();
+        let (lines, read) = std::sync::mpsc::sync_channel(9);
         let tail = Tail {
             host: "h".into(),
             lines,

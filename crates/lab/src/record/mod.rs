@@ -12,7 +12,7 @@ use std::io::{BufWriter, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
@@ -24,6 +24,8 @@ use telegraf::Tags;
 
 /// The instance that leaks.
 const LEAKING: usize = 1;
+/// Log lines that may wait between two samples; a shop that logs faster waits itself, at its full pipe.
+const LINES_MAX: usize = 1 << 16;
 /// How often a shop is looked at between samples to see whether it has died.
 const WATCH_EVERY: Duration = Duration::from_millis(50);
 
@@ -88,7 +90,7 @@ pub fn run(options: &Options) -> Result<()> {
     std::fs::create_dir_all(&options.output).context("cannot make the output folder")?;
     // The journals are of no interest afterwards; they lie where the temporary folder's owner clears up.
     let scratch = std::env::temp_dir().join(format!("foreshock-lab-{}", std::process::id()));
-    let (lines, log) = channel();
+    let (lines, log) = sync_channel(LINES_MAX);
     let mut shops = Vec::new();
     let mut customers = Vec::new();
     for (n, address) in free_addresses(3)?.into_iter().enumerate() {
@@ -142,13 +144,13 @@ struct Recording<'a> {
     start: Instant,
     metrics: BufWriter<File>,
     logs: BufWriter<File>,
-    lines: Sender<String>,
+    lines: SyncSender<String>,
     log: Receiver<String>,
     failures: Vec<Failure>,
 }
 
 impl<'a> Recording<'a> {
-    fn open(options: &'a Options, lines: &Sender<String>, log: Receiver<String>) -> Result<Self> {
+    fn open(options: &'a Options, lines: &SyncSender<String>, log: Receiver<String>) -> Result<Self> {
         let create = |name: &str| {
             let path = options.output.join(name);
             File::create(&path)
