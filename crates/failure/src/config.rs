@@ -110,3 +110,71 @@ const fn windows_default() -> u32 {
 const fn min_events_default() -> u64 {
     100
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rules::Rules;
+
+    /// The `failure` table of a configuration file.
+    #[derive(Debug, Deserialize)]
+    struct File {
+        failure: FailureConfig,
+    }
+
+    #[test]
+    fn the_documented_example_is_accepted() {
+        let page = include_str!("../../../docs/failures.md");
+        let example = page
+            .split("```toml\n")
+            .nth(1)
+            .and_then(|rest| rest.split("```").next())
+            .unwrap();
+        let file: File = toml::from_str(example).unwrap();
+        Rules::new(&file.failure).unwrap();
+        let c = &file.failure;
+        assert_eq!(
+            (c.heartbeat.len(), c.probe.len(), c.slo.len(), c.log.len()),
+            (2, 1, 1, 1)
+        );
+        // What the page calls the default is the default.
+        let default = FailureConfig::default();
+        assert_eq!(
+            (c.cooldown_s, c.forget_s, c.fatal_lines),
+            (default.cooldown_s, default.forget_s, default.fatal_lines)
+        );
+        assert_eq!(
+            (c.probe[0].windows, c.probe[0].down),
+            (windows_default(), Down::default())
+        );
+        assert_eq!(c.slo[0].min_events, min_events_default());
+    }
+
+    #[test]
+    fn refusals_say_what_was_expected() {
+        let cases = [
+            ("[failure]\nheartbeats = []", "unknown field `heartbeats`"),
+            ("[[failure.probe]]\nname = 'p'", "missing field `series`"),
+            (
+                "[[failure.probe]]\nname = 'p'\nseries = 'up{'",
+                "expected name or name{label=\"value\"}",
+            ),
+            (
+                "[[failure.probe]]\nname = 'p'\nseries = 'up'\ndown = 'zero'",
+                "expected such as \"== 0\"",
+            ),
+            (
+                "[[failure.log]]\nname = 'l'\npattern = 'x'\nlevel = 'loud'",
+                "unknown variant `loud`",
+            ),
+            (
+                "[[failure.slo]]\nname = 's'\nobjective = 'high'",
+                "invalid type: string \"high\", expected f64",
+            ),
+        ];
+        for (text, expected) in cases {
+            let error = toml::from_str::<File>(text).unwrap_err().to_string();
+            assert!(error.contains(expected), "{text}: {error}");
+        }
+    }
+}

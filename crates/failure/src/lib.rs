@@ -25,6 +25,7 @@ mod rules;
 mod selector;
 mod slo;
 mod tracker;
+mod transition;
 mod watch;
 
 pub use config::{FailureConfig, HeartbeatRule, LogRule, ProbeRule, SloRule};
@@ -34,5 +35,6 @@ pub use lines::{FATAL_LINE, FATAL_PATTERNS_VERSION};
 pub use probe::Down;
 pub use rules::Rules;
 pub use selector::{Selector, SelectorError};
-pub use tracker::{FailureTracker, Standing, Transition};
+pub use tracker::FailureTracker;
+pub use transition::{Standing, Transition};
 pub use watch::{SeriesWatch, WatchRole, WatchWindow};
