@@ -3,9 +3,11 @@
 //! They need a broker: see `broker.rs`.
 
 // A test says what is wrong by panicking, and prints for whoever runs it.
-#![allow(clippy::panic, clippy::print_stdout)]
+#![allow(clippy::panic, clippy::print_stdout, clippy::unwrap_used)]
 
 mod broker;
+mod deployment;
 mod harness;
+mod pipeline;
 mod process;
 mod topics;

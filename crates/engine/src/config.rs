@@ -1,5 +1,7 @@
 //! What the machine must be told; everything has a default but the sources.
 
+use std::sync::Arc;
+
 use foreshock_domain::Millis;
 use foreshock_failure::Rules;
 use foreshock_stats::{AlarmBudget, EpisodeParams};
@@ -103,7 +105,7 @@ impl Default for Limits {
 }
 
 /// Everything the machine must be told.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct EngineConfig {
     /// Input topics; a source's [`crate::TopicId`] is its place here plus one.
     pub sources: Vec<SourceConfig>,
@@ -112,7 +114,7 @@ pub struct EngineConfig {
     /// When an anomaly is told.
     pub alarms: AlarmConfig,
     /// What a failure is.
-    pub rules: Rules,
+    pub rules: Arc<Rules>,
     /// Name of the signals topic.
     pub signals_topic: Box<str>,
     /// Partitions of the signals topic; entities are spread over them by hash.
@@ -131,7 +133,7 @@ impl EngineConfig {
             sources,
             windows: Windows::default(),
             alarms: AlarmConfig::default(),
-            rules,
+            rules: Arc::new(rules),
             signals_topic: "foreshock.signals".into(),
             signals_partitions: 1,
             tick_every_ms: 5_000,

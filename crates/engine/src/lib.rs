@@ -12,7 +12,6 @@
 //! - Outputs and offsets leave together, as one [`Epoch`], or not at all.
 //! - Every table is capped, and what the caps refuse or evict is counted in [`Counters`].
 
-pub mod bench;
 pub mod config;
 pub mod correlate;
 mod counters;

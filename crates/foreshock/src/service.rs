@@ -9,7 +9,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use foreshock_domain::Timestamp;
-use foreshock_engine::{Engine, EngineConfig, run};
+use foreshock_engine::{Engine, EngineConfig, EpochReport, run};
 use foreshock_kafka::{KafkaLog, LogError, LogSettings, partitions};
 
 use crate::vitals::Vitals;
@@ -24,12 +24,10 @@ pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
 
 /// What all workers have in common.
 pub struct Plan {
-    /// Builds the engine's configuration for so many partitions of the signals topic.
-    pub engine: Box<dyn Fn(u32) -> EngineConfig + Send + Sync>,
-    /// Settings of a member; the instance name gets the worker's number.
-    pub log: LogSettings,
-    /// How many workers.
-    pub workers: usize,
+    /// What every engine must be told, but for the number of signals partitions, which the brokers know.
+    pub engine: EngineConfig,
+    /// Settings of each worker's log; as many workers as there are settings.
+    pub logs: Vec<LogSettings>,
     /// What ticks say.
     pub clock: Clock,
 }
@@ -58,7 +56,7 @@ impl Workers {
         let stop = Arc::new(AtomicBool::new(false));
         let plan = Arc::new(plan);
         let mut threads = Vec::new();
-        for number in 0..plan.workers {
+        for number in 0..plan.logs.len() {
             let (plan, vitals, stop) = (Arc::clone(&plan), Arc::clone(vitals), Arc::clone(&stop));
             let name = format!("worker-{number}");
             threads.push(thread::Builder::new().name(name).spawn(move || work(&plan, number, &vitals, &stop))?);
@@ -112,7 +110,7 @@ fn work(plan: &Plan, number: usize, vitals: &Vitals, stop: &Arc<AtomicBool>) -> 
         tracing::warn!(%error, worker = number, wait_ms = wait.as_millis(), "begins again from what was committed");
         let until = Instant::now() + wait;
         while Instant::now() < until && !stop.load(Ordering::Relaxed) {
-            vitals.alive(number);
+            vitals.observe(number, EpochReport::Alive);
             thread::sleep(Duration::from_millis(50));
         }
     }
@@ -120,12 +118,12 @@ fn work(plan: &Plan, number: usize, vitals: &Vitals, stop: &Arc<AtomicBool>) -> 
 }
 
 fn once(plan: &Plan, number: usize, vitals: &Vitals, stop: &Arc<AtomicBool>) -> Result<(), LogError> {
-    let mut settings = plan.log.clone();
-    settings.instance = format!("{}-{number}", settings.instance);
-    let signals = partitions(&settings.connection, &settings.topics.signals)
+    let settings = plan.logs[number].clone();
+    let signals_partitions = partitions(&settings.connection, &settings.topics.signals)
         .map_err(|error| LogError::Broker { what: "the signals topic can't be seen", error })?;
     let clock = Arc::clone(&plan.clock);
-    let mut log = KafkaLog::join(settings, Box::new(move || clock()), Arc::clone(stop), vitals.lag())?;
-    let mut engine = Engine::new(Arc::new((plan.engine)(signals)));
+    let mut log = KafkaLog::join(settings, Box::new(move || clock()), Arc::clone(stop), vitals.lag(number))?;
+    let config = EngineConfig { signals_partitions, ..plan.engine.clone() };
+    let mut engine = Engine::new(Arc::new(config));
     run(&mut log, &mut engine, &mut |report| vitals.observe(number, report))
 }

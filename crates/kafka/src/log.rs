@@ -22,7 +22,7 @@ const BATCH: usize = 2_000;
 /// Longest wait for a record.
 const WAIT: Duration = Duration::from_millis(50);
 /// A transaction that a killed process left is aborted by the brokers after this long, and its readers wait so long.
-const TRANSACTION_TIMEOUT_MS: &str = "20000";
+const TRANSACTION_TIMEOUT_MS: &str = "15000";
 /// For calls to the brokers that are retried inside.
 const CALL_TIMEOUT: Duration = Duration::from_secs(30);
 

@@ -16,7 +16,7 @@ use foreshock_domain::{Millis, Progress, Tick, Timestamp, Upstream};
 use serde::{Deserialize, Serialize};
 
 /// An input that says nothing for this long does not hold back the others.
-const IDLE_MS: Millis = 30_000;
+const IDLE_MS: Millis = 60_000;
 /// For this long after the first input was heard nothing is decided, since further inputs may be on their way.
 const SETTLE_MS: Millis = 30_000;
 /// A watermark set back by more than this means that the sources' clocks were set back.
