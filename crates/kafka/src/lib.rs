@@ -25,3 +25,4 @@ pub use rdkafka::error::KafkaError;
 pub use reader::{Received, TopicReader};
 pub use sender::Sender;
 pub use settings::{Cadence, ConnectionSettings, Delivery, LogSettings, Topics};
+pub use state::newest as newest_snapshots;

@@ -116,8 +116,12 @@ fn assemble(topic: &str, partition: i32, newest: &BTreeMap<String, Vec<u8>>) -> 
     })
 }
 
-/// Finds the newest snapshots of these partitions (topic name and number). Reads their part of the state topic once.
-pub(crate) fn newest(
+/// Finds the newest snapshots of these partitions (topic name and number), in their order; `None` where there is none. Reads
+/// their part of the state topic once, committed records only, and changes nothing.
+///
+/// # Errors
+/// When the brokers can't be reached, the state topic is not there, or it is not read within two minutes.
+pub fn newest(
     connection: &ConnectionSettings,
     state_topic: &str,
     wanted: &[(String, i32)],
