@@ -2,5 +2,9 @@
 //!
 //! Everything streams: memory does not grow with the length of a dump. Errors of a dump say file, line and what was expected.
 
+pub mod dump;
+pub mod dump_shift;
+pub mod metric_csv;
 pub mod open;
+pub mod score;
 pub mod templates;
