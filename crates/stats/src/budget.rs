@@ -33,7 +33,7 @@ impl AlarmBudget {
     /// A budget of zero, negative or NaN gives infinity: no alarm at all. Fewer than one test a day, or NaN, count as one.
     #[must_use]
     pub fn threshold(&self, tests_per_day: f64) -> f64 {
-        if !(self.false_alarms_per_day > 0.0) {
+        if self.false_alarms_per_day.is_nan() || self.false_alarms_per_day <= 0.0 {
             return f64::INFINITY;
         }
         // `max` also turns NaN into 1.

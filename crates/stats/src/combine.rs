@@ -78,9 +78,9 @@ pub fn cauchy_surprise(surprises: impl Iterator<Item = f64>, tested: u32) -> f64
         } else {
             let cot = 1.0 / (PI * 10f64.powf(-surprise).min(LARGEST_P)).tan();
             if cot > 0.0 {
-                positive.add(0.0, cot)
+                positive.add(0.0, cot);
             } else {
-                negative += cot
+                negative += cot;
             }
         }
     }
@@ -204,7 +204,8 @@ mod tests {
 
     #[test]
     fn weights_by_case() {
-        let cases: [(&str, &[(f64, f64)], f64); 5] = [
+        type Case<'a> = (&'a str, &'a [(f64, f64)], f64);
+        let cases: [Case<'_>; 5] = [
             ("nothing", &[], 0.0),
             ("weightless", &[(9.0, 0.0), (9.0, f64::NAN), (9.0, -1.0)], 0.0),
             ("equal", &[(3.0, 2.0), (3.0, 1.0)], 3.0),

@@ -244,7 +244,7 @@ impl TailCalibrator {
         let reach = f64::from(self.mass / u32::from(UNIT)).max(1.0).log10() + 0.5;
         self.clip = self.score_at(reach) as f32;
         self.percentile_99 = self.score_at(2.0) as f32;
-        self.fit_in = (self.mass / (16 * u32::from(UNIT))).clamp(1, 128) as u8;
+        self.fit_in = (self.mass / (32 * u32::from(UNIT))).clamp(1, 64) as u8;
     }
 
     /// Score of a given surprise: the inverse of [`Self::extrapolated_surprise`], to a bin's width below the threshold.
@@ -292,4 +292,137 @@ fn lower_edge(bin: usize) -> f32 {
 
 fn centre(bin: usize) -> f32 {
     0.5 * (lower_edge(bin) + lower_edge(bin + 1))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// SplitMix64 in 0 .. 1, open at both ends.
+    fn uniform(i: u64) -> f64 {
+        let mut z = i.wrapping_add(1).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        (((z ^ (z >> 31)) >> 11) as f64 + 0.5) / (1u64 << 53) as f64
+    }
+
+    fn exponential(i: u64) -> f64 {
+        -uniform(i).ln()
+    }
+
+    #[test]
+    fn surprises_are_calibrated_by_case() {
+        // (name, score, shape, lowest and highest share of nominal at 1e-2 and 1e-3)
+        type Case = (&'static str, fn(u64) -> f64, f64, f64, f64);
+        let cases: [Case; 4] = [
+            ("exponential", exponential, 0.0, 0.7, 1.5),
+            ("half normal", |i| (2.0 * exponential(i)).sqrt() * (6.283_185 * uniform(i + (1 << 40))).cos().abs(), 0.0, 0.3, 1.5),
+            ("Pareto", |i| uniform(i).powf(-0.3) - 1.0, 0.3, 0.6, 1.6),
+            ("lumps of counts", |i| exponential(i).floor(), 0.0, 0.0, 1.5),
+        ];
+        for (name, score, shape, lowest, highest) in cases {
+            let mut tail = TailCalibrator::new(&TailPrior { shape, ..TailPrior::default() });
+            let (mut at_2, mut at_3, mut scored) = (0.0, 0.0, 0.0);
+            for i in 0..200_000 {
+                let z = score(i);
+                if i >= 2_000 {
+                    scored += 1.0;
+                    at_2 += f64::from(u8::from(tail.surprise(z) >= 2.0));
+                    at_3 += f64::from(u8::from(tail.surprise(z) >= 3.0));
+                }
+                tail.learn(z, 8);
+            }
+            for (nominal, found) in [(1e-2, at_2 / scored), (1e-3, at_3 / scored)] {
+                let share = found / nominal;
+                assert!((lowest..=highest).contains(&share), "{name}: {share} of nominal at {nominal}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_contaminated_start_does_not_deafen() {
+        let mut tail = TailCalibrator::new(&TailPrior::default());
+        for i in 0..500 {
+            tail.learn(if i % 50 == 7 { 60.0 } else { exponential(i) }, 8);
+        }
+        let soon = tail.surprise(60.0);
+        for i in 500..6_000 {
+            tail.learn(exponential(i), 8);
+        }
+        let later = tail.surprise(60.0);
+        assert!(soon > 1.5, "one in fifty was like it: {soon}");
+        assert!(later > 4.0, "and is forgotten: {later}");
+    }
+
+    #[test]
+    fn odd_scores_by_case() {
+        let mut tail = TailCalibrator::new(&TailPrior::default());
+        let fresh = tail.clone();
+        for score in [f64::NAN, f64::NEG_INFINITY, -1.0, 0.0] {
+            assert_eq!(tail.surprise(score), 0.0, "{score}");
+            assert_eq!(tail.rarity(score), 1.0, "{score}");
+        }
+        tail.learn(f64::NAN, 8);
+        tail.learn(1.0, 0);
+        assert_eq!(tail, fresh, "nothing was learned");
+        assert!(tail.surprise(f64::INFINITY).is_finite() && tail.rarity(f64::INFINITY).is_finite());
+        assert!(tail.surprise(1e30) < tail.surprise(1e31), "no bound that ties");
+        for _ in 0..10_000 {
+            tail.learn(f64::INFINITY, 8);
+            tail.learn(0.0, 8);
+        }
+        assert!(tail.surprise(f64::MAX).is_finite());
+    }
+
+    #[test]
+    fn a_flat_stream_makes_everything_else_surprising_but_not_at_once() {
+        let mut tail = TailCalibrator::new(&TailPrior::default());
+        for _ in 0..1_000 {
+            tail.learn(0.0, 8);
+        }
+        assert_eq!(tail.surprise(0.0), 0.0);
+        assert!(tail.surprise(0.2) < 2.5, "a tiny change: {}", tail.surprise(0.2));
+        assert!(tail.surprise(20.0) > 4.0, "a large one: {}", tail.surprise(20.0));
+    }
+
+    #[test]
+    fn saving_and_loading_changes_nothing() {
+        let mut tail = TailCalibrator::new(&TailPrior::default());
+        for i in 0..5_000 {
+            tail.learn(exponential(i), 8);
+        }
+        let bytes = postcard::to_stdvec(&tail).expect("encodes");
+        assert_eq!(postcard::from_bytes::<TailCalibrator>(&bytes).expect("decodes"), tail);
+        assert!(size_of::<TailCalibrator>() <= 120);
+    }
+
+    proptest! {
+        /// Against the sorted array, below the tail.
+        #[test]
+        fn common_scores_match_the_empirical_survival(seed in 0u64..1_000_000, probe in 0.3f64..3.0) {
+            let mut tail = TailCalibrator::new(&TailPrior { memory: 8000, ..TailPrior::default() });
+            let scores: Vec<f64> = (0..3_000).map(|i| exponential(seed * 10_000 + i)).collect();
+            scores.iter().for_each(|&z| tail.learn(z, 8));
+            let naive = scores.iter().filter(|&&z| z >= probe).count() as f64 / 3_000.0;
+            prop_assert!((10f64.powf(-tail.surprise(probe)) / naive).ln().abs() < 0.3);
+        }
+
+        #[test]
+        fn stranger_is_never_less_surprising(seed in 0u64..1_000_000, a in 0f64..1e6, b in 0f64..1e6, n in 0u64..800) {
+            let mut tail = TailCalibrator::new(&TailPrior::default());
+            (0..n).for_each(|i| tail.learn(exponential(seed * 1_000 + i), 8));
+            prop_assert!(tail.surprise(a.max(b)) >= tail.surprise(a.min(b)) - 1e-6);
+        }
+
+        #[test]
+        fn any_bits_give_a_surprise(bits in proptest::collection::vec((any::<u64>(), any::<u16>()), 0..300)) {
+            let mut tail = TailCalibrator::new(&TailPrior::default());
+            for (score, eighths) in bits {
+                let score = f64::from_bits(score);
+                prop_assert!(tail.surprise(score) >= 0.0 && tail.rarity(score) >= 1.0 - 1e-9);
+                tail.learn(score, eighths);
+            }
+        }
+    }
 }
