@@ -2,7 +2,7 @@
 //! away. Each window is judged before it is learned.
 //!
 //! Fails where an entity is young: all its templates are new, so none is told (the Good–Turing mass is large). Cost per
-//! window: O(templates), some microseconds per template present and a few tens of nanoseconds per template absent; about 450
+//! window: O(templates), some microseconds per template present and a few tens of nanoseconds per template absent; about 370
 //! bytes per template, at most [`TEMPLATES_MAX`] of them. The parts: [`GoodTuring`] for novelty, `Occurrence` for the rest.
 
 use std::cmp::Reverse;

@@ -3,7 +3,7 @@
 //!
 //! Fails on templates whose habits follow the hour: they look irregular, so their silence is told late or never. Cost: two
 //! incomplete beta functions and a histogram step per window with the template (1–2 µs), 16 additions per window without;
-//! about 400 bytes. Counts are conditioned on presence, because logs come in bursts: "it came at all" is the business of
+//! about 360 bytes. Counts are conditioned on presence, because logs come in bursts: "it came at all" is the business of
 //! the gaps, and a nightly job is not news each night. Models: [`GammaPoisson`], [`LifeTable`], [`TailCalibrator`].
 
 use foreshock_domain::{Channel, Direction, Score, Timestamp, Verdict};
