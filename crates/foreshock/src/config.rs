@@ -123,6 +123,15 @@ impl Config {
     }
 }
 
+/// A length of time on the command line, written as in the file: `500ms`, `10s`, `5m`, `1h`, `7d`.
+///
+/// # Errors
+/// What was expected.
+pub fn duration(text: &str) -> Result<Duration, String> {
+    let span = file::Span::parse(text).ok_or("expected a length of time such as 500ms, 10s, 5m, 1h or 7d")?;
+    Ok(span.0)
+}
+
 /// Reads only the connection out of a configuration: no source has to be there.
 ///
 /// # Errors

@@ -12,6 +12,8 @@ use crate::screen::{Paint, Style};
 pub enum Exit {
     /// Nobody reads standard output any more: no fault of ours.
     Closed = 0,
+    /// It ran to its end and did not find what it was to show.
+    NotFound = 1,
     /// The command line is wrong.
     Usage = 64,
     /// The data is wrong.

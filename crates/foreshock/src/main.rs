@@ -10,8 +10,10 @@ mod commands;
 mod config;
 mod error;
 mod http;
+mod interrupt;
 mod logging;
 mod screen;
+mod service;
 mod vitals;
 
 use std::process::ExitCode;

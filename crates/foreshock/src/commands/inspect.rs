@@ -1,16 +1,323 @@
-use clap::Args;
+//! What the stored state of each partition holds. States are read by the engine itself, so what is shown is what a restart
+//! would find.
 
+use std::fs::File;
+use std::io::{Read, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use clap::Args;
+use foreshock_engine::{Assignment, Engine, EngineConfig, Snapshot, SourceConfig, TopicId, TopicPartition};
+use foreshock_failure::{FailureConfig, Rules};
+use foreshock_kafka::{look, newest_snapshots};
+use foreshock_wire::Format;
+use serde::{Deserialize, Serialize};
+
+use crate::config::{Config, Secrets};
 use crate::error::{CommandError, Exit};
+use crate::screen::{print, table};
+
+/// A saved state larger than this was not written by [`save`].
+const FILE_BYTES_MAX: u64 = 4 << 30;
+/// First line of a saved state, in bytes.
+const HEADER_BYTES_MAX: usize = 4_096;
 
 /// Arguments of `foreshock inspect`.
 #[derive(Debug, Args)]
-#[command(after_help = "EXAMPLES\n  foreshock inspect")]
-pub struct InspectArgs {}
+#[command(after_help = "\
+EXAMPLES
+  foreshock inspect --config foreshock.toml               newest snapshot of every partition
+  foreshock inspect --config foreshock.toml --json
+  foreshock inspect --config foreshock.toml --save states/
+  foreshock inspect states/metrics-0.state
+
+Reads and changes nothing; the service may run meanwhile. Partitions of inputs hold series, those of the signals topic
+entities.")]
+pub struct InspectArgs {
+    /// A state that --save wrote
+    #[arg(value_name = "STATE", required_unless_present = "config", conflicts_with = "config")]
+    file: Option<PathBuf>,
+
+    /// Configuration file: reads the state topic from the brokers
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+
+    /// One JSON object a partition
+    #[arg(long)]
+    json: bool,
+
+    /// Also write each state into this folder
+    #[arg(long, value_name = "FOLDER", requires = "config")]
+    save: Option<PathBuf>,
+}
+
+/// What the state of one partition holds.
+#[derive(Debug, PartialEq, Eq, Serialize)]
+struct Held {
+    topic: String,
+    partition: i32,
+    /// The next record to apply; none where there is no snapshot.
+    offset: Option<i64>,
+    /// Of the state, before compression.
+    bytes: usize,
+    series: usize,
+    entities: usize,
+    /// Why it can't be read, where it can't.
+    error: Option<String>,
+}
+
+/// First line of a saved state.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Header {
+    foreshock_state: u32,
+    topic: String,
+    partition: i32,
+    offset: i64,
+    /// Whether it is of the signals topic.
+    signals: bool,
+}
 
 /// The command.
 ///
 /// # Errors
-/// Always, for now.
-pub fn execute(_args: &InspectArgs) -> Result<(), CommandError> {
-    Err(CommandError::new(Exit::Usage, "not built yet"))
+/// 65 where a state can't be read, 74 where brokers or files can't, 78 where the configuration is wrong.
+pub fn execute(args: &InspectArgs) -> Result<(), CommandError> {
+    let all = match (&args.config, &args.file) {
+        (Some(config), _) => from_brokers(config, args.save.as_deref())?,
+        (None, Some(file)) => vec![from_file(file)?],
+        (None, None) => return Err(CommandError::new(Exit::Usage, "nothing to inspect").expected("--config or a file")),
+    };
+    print(&if args.json { json(&all)? } else { show(&all) })?;
+    match all.iter().find_map(|held| held.error.as_ref()) {
+        None => Ok(()),
+        Some(error) => Err(CommandError::new(Exit::Data, error.clone())
+            .help("the service begins such a partition anew, at the snapshot's offset")),
+    }
+}
+
+fn from_brokers(path: &Path, folder: Option<&Path>) -> Result<Vec<Held>, CommandError> {
+    let config = Config::load(path, Secrets::Read)?;
+    let topics: Vec<&str> = std::iter::once(&config.topics.signals)
+        .chain(&config.topics.inputs)
+        .map(String::as_str)
+        .collect();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|e| CommandError::io("brokers can't be asked", e))?;
+    let view = runtime
+        .block_on(look(&config.connection, &topics))
+        .map_err(|e| CommandError::io("no broker answers", e))?;
+    let mut wanted = Vec::new();
+    let mut ids = Vec::new();
+    for (place, topic) in view.topics.iter().enumerate() {
+        let partitions = topic.partitions.as_ref().map_err(|why| {
+            CommandError::new(Exit::Io, format!("topic {:?}: {why}", topic.name))
+                .help("`foreshock check` says what is missing")
+        })?;
+        for partition in 0..i32::try_from(*partitions).unwrap_or(i32::MAX) {
+            // The signals topic comes first here, as in the engine's numbering.
+            let topic_id = TopicId(u16::try_from(place).unwrap_or(u16::MAX));
+            ids.push(TopicPartition {
+                topic: topic_id,
+                partition,
+            });
+            wanted.push((topic.name.clone(), partition));
+        }
+    }
+    let snapshots = newest_snapshots(&config.connection, &config.topics.state, &wanted)
+        .map_err(|e| CommandError::io(format!("topic {:?} can't be read", config.topics.state), e))?;
+    let engine = Arc::new(config.engine);
+    let mut all = Vec::new();
+    for ((of, (topic, _)), snapshot) in ids.into_iter().zip(wanted).zip(snapshots) {
+        if let (Some(folder), Some(snapshot)) = (folder, &snapshot) {
+            save(folder, &topic, of, snapshot)?;
+        }
+        all.push(held(&engine, topic, of, snapshot));
+    }
+    Ok(all)
+}
+
+/// Lets an engine of its own take the state up, and asks what it holds.
+fn held(engine: &Arc<EngineConfig>, topic: String, of: TopicPartition, snapshot: Option<Snapshot>) -> Held {
+    let mut held = Held {
+        topic,
+        partition: of.partition,
+        offset: snapshot.as_ref().map(|s| s.offset),
+        bytes: snapshot.as_ref().map_or(0, |s| s.state.len()),
+        series: 0,
+        entities: 0,
+        error: None,
+    };
+    if snapshot.is_some() {
+        let mut engine = Engine::new(Arc::clone(engine));
+        let taken = engine.assign(&Assignment {
+            of,
+            snapshot,
+            committed: 0,
+        });
+        held.error = taken.err().map(|error| error.to_string());
+        (held.series, held.entities) = engine.held();
+    }
+    held
+}
+
+fn file_name(topic: &str, partition: i32) -> String {
+    format!("{topic}-{partition}.state")
+}
+
+/// Writes a state beside its name and renames it, so that it is there whole or not at all.
+fn save(folder: &Path, topic: &str, of: TopicPartition, snapshot: &Snapshot) -> Result<(), CommandError> {
+    let path = folder.join(file_name(topic, of.partition));
+    let header = Header {
+        foreshock_state: 1,
+        topic: topic.to_owned(),
+        partition: of.partition,
+        offset: snapshot.offset,
+        signals: of.topic == TopicId::SIGNALS,
+    };
+    let write = || {
+        std::fs::create_dir_all(folder)?;
+        let partial = path.with_extension("state.partial");
+        let mut file = File::create(&partial)?;
+        serde_json::to_writer(&mut file, &header)?;
+        file.write_all(b"\n")?;
+        file.write_all(&snapshot.state)?;
+        file.sync_all()?;
+        std::fs::rename(&partial, &path)
+    };
+    write().map_err(|error| CommandError::io(path.display(), error))
+}
+
+fn from_file(path: &Path) -> Result<Held, CommandError> {
+    let mut bytes = Vec::new();
+    File::open(path)
+        .and_then(|file| file.take(FILE_BYTES_MAX).read_to_end(&mut bytes))
+        .map_err(|error| CommandError::io(path.display(), error))?;
+    let no_state = || {
+        CommandError::new(Exit::Data, "this is no saved state")
+            .at(path.display().to_string())
+            .expected("a file that `foreshock inspect --save` wrote")
+    };
+    let end = bytes
+        .iter()
+        .take(HEADER_BYTES_MAX)
+        .position(|b| *b == b'\n')
+        .ok_or_else(no_state)?;
+    let header: Header = serde_json::from_slice(&bytes[..end]).map_err(|_| no_state())?;
+    if header.foreshock_state != 1 {
+        return Err(no_state());
+    }
+    let rules = Rules::new(&FailureConfig::default()).map_err(|e| CommandError::new(Exit::Config, e.to_string()))?;
+    // What a state holds does not depend on how its records are written.
+    let source = SourceConfig {
+        topic: header.topic.as_str().into(),
+        format: Format::PlainJson,
+        entity: Vec::new(),
+    };
+    let engine = Arc::new(EngineConfig::new(vec![source], rules));
+    let topic = if header.signals { TopicId::SIGNALS } else { TopicId(1) };
+    let of = TopicPartition {
+        topic,
+        partition: header.partition,
+    };
+    let snapshot = Snapshot {
+        offset: header.offset,
+        state: bytes.split_off(end + 1),
+    };
+    Ok(held(&engine, header.topic, of, Some(snapshot)))
+}
+
+fn json(all: &[Held]) -> Result<String, CommandError> {
+    let mut out = String::new();
+    for held in all {
+        out += &serde_json::to_string(held).map_err(|e| CommandError::io("JSON", e))?;
+        out.push('\n');
+    }
+    Ok(out)
+}
+
+fn show(all: &[Held]) -> String {
+    let head = ["topic", "partition", "offset", "bytes", "series", "entities", ""];
+    let mut rows = vec![head.map(str::to_owned).to_vec()];
+    for held in all {
+        rows.push(vec![
+            held.topic.clone(),
+            held.partition.to_string(),
+            held.offset.map_or_else(|| "no snapshot".to_owned(), |o| o.to_string()),
+            held.bytes.to_string(),
+            held.series.to_string(),
+            held.entities.to_string(),
+            held.error.clone().unwrap_or_default(),
+        ]);
+    }
+    table(&rows)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_saved_state_is_read_as_it_was_stored() {
+        let folder = tempfile::tempdir().unwrap();
+        let rules = Rules::new(&FailureConfig::default()).unwrap();
+        let source = SourceConfig {
+            topic: "metrics".into(),
+            format: Format::TelegrafJson,
+            entity: vec!["host".into()],
+        };
+        let mut engine = Engine::new(Arc::new(EngineConfig::new(vec![source], rules)));
+        let of = |topic| TopicPartition { topic, partition: 3 };
+        for topic in [TopicId::SIGNALS, TopicId(1)] {
+            let assignment = Assignment {
+                of: of(topic),
+                snapshot: None,
+                committed: 0,
+            };
+            engine.assign(&assignment).unwrap();
+        }
+        let (epoch, _) = engine.take_epoch(true);
+        assert_eq!(epoch.snapshots.len(), 2);
+        for (of, snapshot) in epoch.snapshots {
+            let topic = if of.topic == TopicId::SIGNALS {
+                "signals"
+            } else {
+                "metrics"
+            };
+            save(folder.path(), topic, of, &snapshot).unwrap();
+            let held = from_file(&folder.path().join(file_name(topic, 3))).unwrap();
+            assert_eq!(
+                (held.error, held.offset, held.bytes),
+                (None, Some(0), snapshot.state.len())
+            );
+        }
+    }
+
+    #[test]
+    fn what_is_no_state_is_bad_data() {
+        let folder = tempfile::tempdir().unwrap();
+        let cases: [(&str, &[u8]); 4] = [
+            ("empty", b""),
+            ("no header", b"FSHK\x01\x00"),
+            ("other json", b"{\"a\":1}\n"),
+            (
+                "other version",
+                b"{\"foreshock_state\":2,\"topic\":\"a\",\"partition\":0,\"offset\":0,\"signals\":true}\n",
+            ),
+        ];
+        for (name, bytes) in cases {
+            let path = folder.path().join(name);
+            std::fs::write(&path, bytes).unwrap();
+            assert_eq!(from_file(&path).unwrap_err().exit(), Exit::Data, "{name}");
+        }
+        let cut = folder.path().join("cut");
+        std::fs::write(
+            &cut,
+            b"{\"foreshock_state\":1,\"topic\":\"a\",\"partition\":0,\"offset\":0,\"signals\":true}\nFS",
+        )
+        .unwrap();
+        assert!(from_file(&cut).unwrap().error.is_some());
+    }
 }

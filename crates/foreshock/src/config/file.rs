@@ -227,7 +227,7 @@ impl Span {
     /// Longer is a slip of the finger.
     const MS_MAX: u64 = 366 * 86_400_000;
 
-    fn parse(text: &str) -> Option<Self> {
+    pub(super) fn parse(text: &str) -> Option<Self> {
         let digits = text.bytes().take_while(u8::is_ascii_digit).count();
         let (number, unit) = text.split_at(digits);
         let ms_each = match unit {
