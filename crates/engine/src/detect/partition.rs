@@ -251,6 +251,14 @@ impl DetectState {
             self.series.insert(new_series(cx, id, sample, owner))
         };
         let Some(slot) = self.series.get_mut(place) else { return };
+        if slot.watches_of != cx.config.rules.fingerprint() {
+            // The state was written under other rules, whose numbers mean nothing here.
+            slot.watches = cx.config.rules.watches(sample.name, sample.labels);
+            slot.watches_of = cx.config.rules.fingerprint();
+            for window in self.open.values_mut() {
+                window.watched.remove(&place_u32(place));
+            }
+        }
         let index = start.as_millis().div_euclid(cx.config.windows.width_ms);
         let window = open_window(&mut self.open, spare, start);
         // The place is checked: after the sources' clocks were set back a window of the same index may be open anew.
@@ -412,6 +420,7 @@ fn new_series(cx: &Context<'_>, id: foreshock_domain::SeriesId, sample: &Sample<
         model: SeriesModel::new(sample.kind),
         cells: super::window::Cells::default(),
         watches: cx.config.rules.watches(sample.name, sample.labels),
+        watches_of: cx.config.rules.fingerprint(),
         last: None,
         heard: Timestamp::MIN,
     }

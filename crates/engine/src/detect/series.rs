@@ -88,6 +88,8 @@ pub(crate) struct SeriesSlot {
     pub(crate) model: SeriesModel,
     pub(crate) cells: Cells,
     pub(crate) watches: Vec<SeriesWatch>,
+    /// Fingerprint of the rules that `watches` were made by.
+    pub(crate) watches_of: u64,
     /// Last sample of the last closed window.
     pub(crate) last: Option<(Timestamp, f64)>,
     /// End of the last window it was heard in.
