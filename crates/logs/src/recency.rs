@@ -171,3 +171,61 @@ impl<'de, V: Deserialize<'de>> Deserialize<'de> for Recency<V> {
         Ok(map)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[derive(Clone, Debug)]
+    enum Step {
+        Insert(u64, u8),
+        Touch(u64),
+        Remove(u64),
+    }
+
+    fn step() -> impl Strategy<Value = Step> {
+        prop_oneof![
+            (0..12_u64, any::<u8>()).prop_map(|(key, value)| Step::Insert(key, value)),
+            (0..12_u64).prop_map(Step::Touch),
+            (0..12_u64).prop_map(Step::Remove),
+        ]
+    }
+
+    proptest! {
+        /// Against a plain list that is searched from end to end.
+        #[test]
+        fn behaves_as_a_list_with_the_newest_last(
+            capacity in 1..6_usize,
+            steps in prop::collection::vec(step(), 0..80),
+        ) {
+            let mut map = Recency::new(capacity);
+            let mut list: Vec<(u64, u8)> = Vec::new();
+            for step in steps {
+                let place = |list: &[(u64, u8)], key| list.iter().position(|(k, _)| *k == key);
+                match step {
+                    Step::Insert(key, value) => {
+                        let full = list.len() == capacity;
+                        let gone = place(&list, key).or(full.then_some(0)).map(|at| list.remove(at));
+                        list.push((key, value));
+                        prop_assert_eq!(map.insert(key, value), gone);
+                    }
+                    Step::Touch(key) => {
+                        let found = place(&list, key).map(|at| list.remove(at));
+                        list.extend(found);
+                        prop_assert_eq!(map.touch(key).copied(), found.map(|(_, value)| value));
+                    }
+                    Step::Remove(key) => {
+                        let found = place(&list, key).map(|at| list.remove(at));
+                        prop_assert_eq!(map.remove(key), found.map(|(_, value)| value));
+                    }
+                }
+                prop_assert_eq!(map.iter().map(|(key, value)| (key, *value)).collect::<Vec<_>>(), list.clone());
+                let copy: Recency<u8> =
+                    postcard::from_bytes(&postcard::to_stdvec(&map).expect("encodes")).expect("decodes");
+                prop_assert!(copy.iter().eq(map.iter()));
+            }
+        }
+    }
+}
