@@ -19,13 +19,15 @@ const ALPHA_DAY: f64 = 0.15;
 const ALPHA_ERROR: f64 = 1.0 / 300.0;
 /// The profile is used while its error is below this share of the plain level's.
 const GATE: f64 = 0.75;
+/// Stands for the level of a half hour never visited: not finite, and equal to itself, which NaN is not.
+const UNVISITED: f32 = f32::INFINITY;
 /// Residuals count as at most this many mean errors.
 const CLAMP: f64 = 5.0;
 
 /// Daily profile of a series.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct SeasonalProfile {
-    /// Level of each half hour minus `origin`, in the unit of the series; NaN where never visited.
+    /// Level of each half hour minus `origin`, in the unit of the series; `UNVISITED` where never visited.
     bins: [[f32; 24]; 2],
     /// First value, so that the table needs few digits.
     origin: f64,
@@ -47,7 +49,7 @@ pub struct SeasonalProfile {
 impl Default for SeasonalProfile {
     fn default() -> Self {
         Self {
-            bins: [[f32::NAN; 24]; 2],
+            bins: [[UNVISITED; 24]; 2],
             origin: 0.0,
             started: None,
             visit: 0,
@@ -161,7 +163,7 @@ impl SeasonalProfile {
         }
         if !held.is_finite() {
             // Beyond what the table can hold: never visited, as far as anybody can tell.
-            *held = f32::NAN;
+            *held = UNVISITED;
         }
     }
 
