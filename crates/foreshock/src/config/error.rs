@@ -18,7 +18,7 @@ pub struct ConfigError {
     key: String,
     what: String,
     expected: Option<String>,
-    help: Option<String>,
+    pub(super) help: Option<String>,
 }
 
 impl ConfigError {

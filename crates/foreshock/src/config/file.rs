@@ -328,7 +328,7 @@ mod tests {
             ("0s", Some(0)),
             ("5m", Some(300_000)),
             ("1h", Some(3_600_000)),
-            ("366d", Some(Span::MS_MAX)),
+            ("366d", Some(u128::from(Span::MS_MAX))),
             ("367d", None),
             ("10", None),
             ("s", None),

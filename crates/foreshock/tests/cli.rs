@@ -1,0 +1,311 @@
+//! The command line as scripts see it: exit codes, what is printed where, and what is left behind.
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+
+const COMMANDS: [&str; 8] = [
+    "demo",
+    "run",
+    "check",
+    "score",
+    "templates",
+    "replay",
+    "inspect",
+    "bench",
+];
+
+const LEAST: &str = "[kafka]\nbrokers = \"127.0.0.1:1\"\n[[source]]\ntopic = \"metrics\"\nformat = \"telegraf_json\"\n";
+
+fn foreshock(args: &[&str]) -> Output {
+    command(args).output().expect("the binary runs")
+}
+
+fn command(args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_foreshock"));
+    command.args(args).env_remove("FORESHOCK_LOG").stdin(Stdio::null());
+    command
+}
+
+fn code(output: &Output) -> i32 {
+    output.status.code().expect("it ended by itself")
+}
+
+fn out(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+fn err(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+fn path(folder: &Path, name: &str) -> String {
+    folder.join(name).to_str().expect("UTF-8").to_owned()
+}
+
+/// Names in a folder, sorted.
+fn left(folder: &Path) -> Vec<String> {
+    let names = fs::read_dir(folder).expect("a folder");
+    let mut names: Vec<String> = names
+        .map(|e| e.expect("an entry").file_name().into_string().expect("UTF-8"))
+        .collect();
+    names.sort();
+    names
+}
+
+#[test]
+fn help_and_version_succeed_and_show_examples() {
+    let version = foreshock(&["--version"]);
+    assert_eq!(
+        (code(&version), out(&version)),
+        (0, format!("foreshock {}\n", env!("CARGO_PKG_VERSION")))
+    );
+    let all = foreshock(&["--help"]);
+    assert_eq!(code(&all), 0);
+    assert!(out(&all).contains("EXAMPLES"));
+    for name in COMMANDS {
+        assert!(out(&all).contains(&format!("  {name} ")), "{name} is listed");
+        let help = foreshock(&[name, "--help"]);
+        assert_eq!(code(&help), 0, "{name}");
+        assert!(
+            out(&help).contains("EXAMPLES\n  foreshock") || out(&help).contains(&format!("foreshock {name}")),
+            "{name}"
+        );
+        assert!(!out(&help).contains('\u{1b}'), "{name}: no colours into a pipe");
+    }
+}
+
+#[test]
+fn wrong_usage_is_64() {
+    let cases: [(&str, &[&str]); 9] = [
+        ("nothing", &[]),
+        ("unknown command", &["predict"]),
+        ("unknown option", &["run", "--confg", "x"]),
+        ("missing option", &["run"]),
+        ("missing input", &["score", "--output", "x"]),
+        ("no brokers", &["replay", "--topic", "t", "--format", "log_json", "f"]),
+        (
+            "unknown format",
+            &["replay", "--brokers", "b:1", "--topic", "t", "--format", "xml", "f"],
+        ),
+        ("no format", &["replay", "--brokers", "b:1", "--input", "t=f"]),
+        (
+            "raw text can't move",
+            &[
+                "replay",
+                "--brokers",
+                "b:1",
+                "--input",
+                "t=f:log_text",
+                "--shift-to-now",
+            ],
+        ),
+    ];
+    for (name, args) in cases {
+        let output = foreshock(args);
+        assert_eq!(code(&output), 64, "{name}: {}", err(&output));
+        assert!(out(&output).is_empty(), "{name}: mistakes go to standard error");
+    }
+}
+
+#[test]
+fn a_wrong_configuration_is_78_and_says_where() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let cases = [
+        (
+            "unknown key",
+            format!("{LEAST}[windows]\nlatenes = \"1s\"\n"),
+            "error: unknown key `latenes`\n  where: F line 7, key windows.latenes\n  expected: `width` or `lateness`\n  help: did you mean `lateness`?\n",
+        ),
+        (
+            "unknown format",
+            LEAST.replace("telegraf_json", "telegraf"),
+            "error: unknown value `telegraf`\n  where: F line 5, key source[0].format\n  expected: one of `telegraf_json`, `plain_json`, `log_text`, `log_json`, `incident_json`\n",
+        ),
+        (
+            "too late",
+            format!("{LEAST}[windows]\nlateness = \"2m\"\n"),
+            "error: 120000 ms\n  where: F line 7, key windows.lateness\n  expected: at most 6 times `windows.width`: 60000 ms\n",
+        ),
+        (
+            "reads what it writes",
+            LEAST.replace("\"metrics\"", "\"failures\""),
+            "error: topic \"failures\" is `topics.failures` already: Foreshock would read what it writes\n  where: F line 4, key source[0].topic\n",
+        ),
+        ("empty", String::new(), "error: key `kafka` is missing\n"),
+    ];
+    let file = path(folder.path(), "foreshock.toml");
+    for (name, text, expected) in cases {
+        fs::write(&file, text).expect("written");
+        for command in [
+            &["check", "--offline", "--config", &file][..],
+            &["run", "--config", &file],
+            &["inspect", "--config", &file],
+        ] {
+            let output = foreshock(command);
+            assert_eq!(code(&output), 78, "{name}: {}", err(&output));
+            let said = err(&output).replace(&file, "F");
+            assert!(said.starts_with(expected), "{name}: {said}");
+        }
+    }
+    let missing = foreshock(&["check", "--config", "/nonexistent/foreshock.toml"]);
+    assert_eq!(code(&missing), 78);
+}
+
+#[test]
+fn check_of_the_file_alone_needs_nothing_else() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = path(folder.path(), "foreshock.toml");
+    fs::write(&file, LEAST).expect("written");
+    let output = foreshock(&["check", "--offline", "--config", &file]);
+    assert_eq!(code(&output), 0, "{}", err(&output));
+    assert!(out(&output).starts_with("ok"), "{}", out(&output));
+}
+
+#[test]
+fn a_silent_broker_is_74() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = path(folder.path(), "foreshock.toml");
+    fs::write(&file, LEAST).expect("written");
+    let output = foreshock(&["check", "--config", &file]);
+    assert_eq!(code(&output), 74, "{}", err(&output));
+    assert!(out(&output).contains("fail  127.0.0.1:1"), "{}", out(&output));
+    assert!(
+        err(&output).contains("error: 127.0.0.1:1: no broker answers"),
+        "{}",
+        err(&output)
+    );
+}
+
+const METRICS: &str = "timestamp,cpu\n2026-01-01 00:00:00,1\n2026-01-01 00:00:10,2\n2026-01-01 00:00:20,\n";
+
+#[test]
+fn score_writes_a_row_for_each_row() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (input, output) = (path(folder.path(), "in.csv"), path(folder.path(), "out.csv"));
+    fs::write(&input, METRICS).expect("written");
+    let done = foreshock(&["score", &input, "--output", &output]);
+    assert_eq!(code(&done), 0, "{}", err(&done));
+    let scores = fs::read_to_string(&output).expect("scores");
+    assert_eq!(scores.lines().count(), 4);
+    assert_eq!(scores.lines().next(), Some("timestamp,score,alert_score"));
+    assert!(err(&done).contains("3 rows, 1 series"), "{}", err(&done));
+    assert!(out(&done).is_empty());
+}
+
+#[test]
+fn score_takes_many_files_into_a_folder() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (a, b, to) = (
+        path(folder.path(), "a.csv"),
+        path(folder.path(), "b.csv"),
+        path(folder.path(), "to"),
+    );
+    fs::write(&a, METRICS).expect("written");
+    fs::write(&b, METRICS).expect("written");
+    let done = foreshock(&["score", &a, &b, "--output", &to]);
+    assert_eq!(code(&done), 0, "{}", err(&done));
+    assert_eq!(left(Path::new(&to)), ["a.csv", "b.csv"]);
+    let same = foreshock(&["score", &a, &a, "--output", &to]);
+    assert_eq!(code(&same), 64, "{}", err(&same));
+}
+
+#[test]
+fn bad_data_is_65_and_leaves_nothing_behind() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (input, output) = (path(folder.path(), "in.csv"), path(folder.path(), "out.csv"));
+    let cases = [
+        ("no timestamp", "time,cpu\n1,2\n"),
+        (
+            "no number",
+            "timestamp,cpu\n2026-01-01 00:00:00,1\n2026-01-01 00:00:10,fast\n",
+        ),
+        ("no time", "timestamp,cpu\nsoon,1\n"),
+        ("empty", ""),
+    ];
+    for (name, text) in cases {
+        fs::write(&input, text).expect("written");
+        let done = foreshock(&["score", &input, "--output", &output]);
+        assert_eq!(code(&done), 65, "{name}: {}", err(&done));
+        assert!(err(&done).contains("in.csv"), "{name}: {}", err(&done));
+        assert_eq!(left(folder.path()), ["in.csv"], "{name}: nothing is half-written");
+    }
+}
+
+#[test]
+fn files_that_are_not_there_are_74() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let to = path(folder.path(), "out.csv");
+    fs::write(folder.path().join("in.csv"), METRICS).expect("written");
+    fs::write(folder.path().join("in.log"), "hello\n").expect("written");
+    let (input, log) = (path(folder.path(), "in.csv"), path(folder.path(), "in.log"));
+    let cases: [&[&str]; 5] = [
+        &["score", "/nonexistent/in.csv", "--output", &to],
+        &["score", &input, "--output", "/nonexistent/out.csv"],
+        &["templates", "/nonexistent/in.log", "--output", &to],
+        &["templates", &log, "--output", "/nonexistent/out.csv"],
+        &["inspect", "/nonexistent/metrics-0.state"],
+    ];
+    for args in cases {
+        let done = foreshock(args);
+        assert_eq!(code(&done), 74, "{args:?}: {}", err(&done));
+        assert!(err(&done).contains("/nonexistent/"), "{args:?}: {}", err(&done));
+    }
+    assert_eq!(left(folder.path()), ["in.csv", "in.log"]);
+}
+
+#[test]
+fn templates_writes_a_row_for_each_line() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (input, output) = (path(folder.path(), "in.log"), path(folder.path(), "out.csv"));
+    fs::write(
+        &input,
+        "user 1 logged in\nuser 2 logged in\nuser 3 logged in\ndisk full\n",
+    )
+    .expect("written");
+    let done = foreshock(&["templates", &input, "--output", &output]);
+    assert_eq!(code(&done), 0, "{}", err(&done));
+    let rows = fs::read_to_string(&output).expect("rows");
+    assert_eq!(rows.lines().count(), 5, "{rows}");
+    assert_eq!(rows.lines().next(), Some("line,template_id,template"));
+    assert!(err(&done).contains("4 lines, 2 templates"), "{}", err(&done));
+    assert_eq!(left(folder.path()), ["in.log", "out.csv"]);
+}
+
+#[test]
+fn a_reader_that_goes_away_is_no_error() {
+    for args in [&["--help"][..], &["replay", "--help"]] {
+        let mut child = command(args)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the binary runs");
+        drop(child.stdout.take());
+        let output = child.wait_with_output().expect("it ends");
+        assert_eq!(code(&output), 0);
+        assert!(!err(&output).contains("panicked"), "{}", err(&output));
+    }
+}
+
+#[test]
+fn colours_are_for_terminals_alone() {
+    let output = command(&["run", "--config", "/nonexistent"])
+        .env("CLICOLOR_FORCE", "1")
+        .output()
+        .expect("runs");
+    assert!(!err(&output).contains('\u{1b}'));
+}
+
+#[test]
+fn a_state_that_is_none_is_65() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = path(folder.path(), "x.state");
+    fs::write(&file, "hello\n").expect("written");
+    let output = foreshock(&["inspect", &file]);
+    assert_eq!(code(&output), 65);
+    assert!(
+        err(&output).contains("expected: a file that `foreshock inspect --save` wrote"),
+        "{}",
+        err(&output)
+    );
+}
