@@ -137,7 +137,8 @@ impl ConsumerContext for Member {
                 })
             }
             RDKafkaRespErr::RD_KAFKA_RESP_ERR__REVOKE_PARTITIONS => {
-                let went = tpl.elements().iter().filter_map(|e| {
+                let elements = tpl.elements();
+                let went = elements.iter().filter_map(|e| {
                     let topic = topic_id(&self.settings.topics, e.topic())?;
                     Some(TopicPartition {
                         topic,

@@ -1,16 +1,201 @@
+//! How fast this machine is, on one core: decoding, models and the whole pipeline, each on data made here, the same on every
+//! machine. Rates are for comparing things in one run; a busy machine makes all of them smaller.
+
+use std::hint::black_box;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
 use clap::Args;
+use foreshock_domain::{Detector, Learning, Level, Timestamp};
+use foreshock_engine::{
+    Engine, EngineConfig, EpochReport, MemoryLog, MemoryTopic, SourceConfig, StoredRecord, TopicId, TopicPartition, run,
+};
+use foreshock_failure::{FailureConfig, Rules};
+use foreshock_logs::Miner;
+use foreshock_metrics::{Point, SeriesModel};
+use foreshock_wire::{Decoder, Format, time};
 
 use crate::error::{CommandError, Exit};
+use crate::screen::{print, table};
+
+/// Each measurement repeats until this much time has gone by.
+const LONG_ENOUGH: Duration = Duration::from_millis(800);
+/// Windows of ten seconds in the pipeline's input: past the warm-up, so that most of them are scored.
+const WINDOWS: usize = 64;
 
 /// Arguments of `foreshock bench`.
 #[derive(Debug, Args)]
-#[command(after_help = "EXAMPLES\n  foreshock bench")]
-pub struct BenchArgs {}
+#[command(after_help = "\
+EXAMPLES
+  foreshock bench
+  foreshock bench --series 100000
+
+Prints records or samples per second and nanoseconds for each, and the bytes of state that a series costs.")]
+pub struct BenchArgs {
+    /// Series that take turns
+    #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..=500_000))]
+    pub series: u32,
+}
+
+/// Numbers that look like noise and are the same everywhere.
+struct Noise(u64);
+
+impl Noise {
+    #[allow(clippy::cast_precision_loss)] // 53 bits
+    fn unit(&mut self) -> f64 {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 11) as f64 / (1u64 << 53) as f64
+    }
+
+    /// Nearly normal: the sum of four uniform numbers.
+    fn value(&mut self) -> f64 {
+        50.0 + 4.0 * (self.unit() + self.unit() + self.unit() + self.unit() - 2.0)
+    }
+}
 
 /// The command.
 ///
 /// # Errors
-/// Always, for now.
-pub fn execute(_args: BenchArgs) -> Result<(), CommandError> {
-    Err(CommandError::new(Exit::Usage, "not built yet"))
+/// When standard output is closed.
+pub fn execute(args: BenchArgs) -> Result<(), CommandError> {
+    let series = args.series as usize;
+    print(&format!("one core, {series} series that take turns; every number is the best of three\n\n"))?;
+    let mut rows = vec![["what", "per second", "ns each", ""].map(String::from).to_vec()];
+    let mut row = |what: &str, ns: f64, note: String| {
+        rows.push(vec![what.into(), format!("{:.0}", 1e9 / ns), format!("{ns:.0}"), note]);
+    };
+    for (format, payload) in [(Format::PlainJson, plain(7, 0, 51.25)), (Format::TelegrafJson, telegraf())] {
+        let samples = if format == Format::TelegrafJson { 4.0 } else { 1.0 };
+        let bytes = payload.len();
+        row(&format!("decode {format}"), best(|| decode(format, &payload)) / samples, format!("samples, {bytes} bytes a record"));
+    }
+    row("metric models", best(|| models(series)), format!("samples, {} bytes of model a series", SeriesModel::STATE_BYTES));
+    row("template miner", best(mine), "log lines of known templates".into());
+    let (ns, state) = pipeline(series)?;
+    row("whole pipeline", ns, format!("JSON samples, {state} bytes of state a series, in a snapshot"));
+    print(&table(&rows))
+}
+
+fn best(mut measure: impl FnMut() -> f64) -> f64 {
+    (0..3).map(|_| measure()).fold(f64::INFINITY, f64::min)
+}
+
+/// Nanoseconds of one call, over calls enough.
+fn nanoseconds(mut step: impl FnMut()) -> f64 {
+    let (began, mut calls) = (Instant::now(), 0u32);
+    while began.elapsed() < LONG_ENOUGH {
+        for _ in 0..256 {
+            step();
+        }
+        calls += 256;
+    }
+    began.elapsed().as_secs_f64() * 1e9 / f64::from(calls)
+}
+
+fn start() -> Timestamp {
+    Timestamp::from_secs(1_700_000_000)
+}
+
+/// A sample as the prometheus-like producers write it, about 200 bytes.
+fn plain(series: usize, window: usize, value: f64) -> Vec<u8> {
+    let at = time::format_rfc3339(start() + i64::try_from(window).unwrap_or(0) * 10_000);
+    let host = series / 20;
+    format!(
+        "{{\"timestamp\":\"{at}\",\"name\":\"node_disk_io_time_weighted_seconds\",\"value\":{value:.4},\"labels\":\
+         {{\"host\":\"web-{host:05}\",\"device\":\"nvme{}n1\",\"region\":\"eu-central\",\"team\":\"payments\"}}}}",
+        series % 20
+    )
+    .into_bytes()
+}
+
+fn telegraf() -> Vec<u8> {
+    br#"{"fields":{"usage_idle":97.1,"usage_system":1.2,"usage_user":1.6,"usage_iowait":0.1},"name":"cpu","tags":{"cpu":"cpu3","host":"web-00017","region":"eu-central"},"timestamp":1700000000}"#.to_vec()
+}
+
+fn decode(format: Format, payload: &[u8]) -> f64 {
+    let mut decoder = Decoder::new(format);
+    nanoseconds(|| {
+        let _ = black_box(decoder.decode(black_box(payload), &mut |input| {
+            black_box(&input);
+        }));
+    })
+}
+
+fn models(series: usize) -> f64 {
+    let mut models = vec![SeriesModel::new(None); series];
+    let mut noise = Noise(1);
+    let (mut i, mut window) = (0, 0);
+    let mut step = || {
+        let at = start() + window * 10_000;
+        black_box(models[i].score_learn(&Point { at, value: noise.value() }, Learning::Normal));
+        i += 1;
+        if i == series {
+            (i, window) = (0, window + 1);
+        }
+    };
+    // Past the warm-up, where the models do all their work.
+    for _ in 0..series * 40 {
+        step();
+    }
+    nanoseconds(step)
+}
+
+fn mine() -> f64 {
+    let mut miner = Miner::new();
+    let mut noise = Noise(2);
+    let lines: Vec<String> = (0..512)
+        .map(|i| match i % 4 {
+            0 => format!("Received block blk_{:.0} of size {:.0} from /10.250.19.102", noise.unit() * 1e12, noise.unit() * 1e8),
+            1 => format!("PacketResponder {} for block blk_{:.0} terminating", i % 3, noise.unit() * 1e12),
+            2 => format!("connection from 10.0.{}.{}:5{i} accepted by worker {}", i % 7, i % 200, i % 16),
+            _ => format!("checkpoint {i} written in {:.3} s, {} pages", noise.unit(), i * 31),
+        })
+        .collect();
+    let mut i = 0;
+    nanoseconds(|| {
+        black_box(miner.mine(&lines[i], Some(Level::Info)));
+        i = (i + 1) % lines.len();
+    })
+}
+
+/// JSON in, signals and events out, over the log in memory: nanoseconds a sample, and bytes of snapshot a series.
+fn pipeline(series: usize) -> Result<(f64, usize), CommandError> {
+    let refused = |e: &dyn std::fmt::Display| CommandError::new(Exit::Config, e.to_string());
+    let rules = Rules::new(&FailureConfig::default()).map_err(|e| refused(&e))?;
+    let entity = vec!["host".into()];
+    let source = SourceConfig { topic: "metrics".into(), format: Format::PlainJson, entity };
+    let config = Arc::new(EngineConfig::new(vec![source], rules));
+    let mut best_ns = f64::INFINITY;
+    let mut state = 0;
+    for _ in 0..3 {
+        let mut noise = Noise(3);
+        let of = TopicPartition { topic: TopicId(1), partition: 0 };
+        let mut records = Vec::with_capacity(series * WINDOWS);
+        for window in 0..WINDOWS {
+            let timestamp = Some(start() + i64::try_from(window).unwrap_or(0) * 10_000);
+            for i in 0..series {
+                let payload = Some(plain(i, window, noise.value()));
+                records.push(StoredRecord { of, timestamp, key: None, payload });
+            }
+        }
+        let samples = records.len();
+        let mut topics = MemoryTopic::new(records, 1);
+        let mut engine = Engine::new(Arc::clone(&config));
+        let mut log = MemoryLog::new(&mut topics, config.tick_every_ms, || 10_000).committing(16, u64::MAX);
+        let began = Instant::now();
+        let ran = run(&mut log, &mut engine, &mut |report| {
+            if let EpochReport::Committed { snapshot_bytes, series, .. } = report
+                && snapshot_bytes > 0
+            {
+                state = snapshot_bytes / series.max(1);
+            }
+        });
+        if ran.is_err() {
+            return Err(CommandError::new(Exit::Data, "the log in memory failed"));
+        }
+        #[allow(clippy::cast_precision_loss)] // far below 2^53
+        let ns = began.elapsed().as_secs_f64() * 1e9 / samples as f64;
+        best_ns = best_ns.min(ns);
+    }
+    Ok((best_ns, state))
 }

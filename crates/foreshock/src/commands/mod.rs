@@ -4,6 +4,7 @@ pub mod bench;
 pub mod check;
 pub mod demo;
 pub mod inspect;
+mod recording;
 pub mod replay;
 pub mod run;
 pub mod score;

@@ -11,23 +11,23 @@ use crate::error::{CommandError, Exit};
 /// A mistake in the configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConfigError {
-    file: String,
+    file: Box<str>,
     /// From 1, where it can be told.
     line: Option<usize>,
     /// Such as `source[1].topic`; empty for the file as a whole.
-    key: String,
-    what: String,
-    expected: Option<String>,
-    pub(super) help: Option<String>,
+    key: Box<str>,
+    what: Box<str>,
+    expected: Option<Box<str>>,
+    pub(super) help: Option<Box<str>>,
 }
 
 impl ConfigError {
     /// The file as a whole.
-    pub fn of_file(file: &Path, what: impl Into<String>) -> Self {
+    pub fn of_file(file: &Path, what: impl Into<Box<str>>) -> Self {
         Self {
-            file: file.display().to_string(),
+            file: file.display().to_string().into(),
             line: None,
-            key: String::new(),
+            key: Box::default(),
             what: what.into(),
             expected: None,
             help: None,
@@ -35,13 +35,13 @@ impl ConfigError {
     }
 
     /// What may stand there.
-    pub fn expected(mut self, expected: impl Into<String>) -> Self {
+    pub fn expected(mut self, expected: impl Into<Box<str>>) -> Self {
         self.expected = Some(expected.into());
         self
     }
 
     /// What to do about it.
-    pub fn help(mut self, help: impl Into<String>) -> Self {
+    pub fn help(mut self, help: impl Into<Box<str>>) -> Self {
         self.help = Some(help.into());
         self
     }
@@ -49,7 +49,7 @@ impl ConfigError {
 
 impl From<ConfigError> for CommandError {
     fn from(error: ConfigError) -> Self {
-        let mut place = error.file;
+        let mut place = String::from(error.file);
         if let Some(line) = error.line {
             let _ = write!(place, " line {line}");
         }
