@@ -11,7 +11,7 @@ mod streams;
 use streams::{STREAMS, stream};
 
 /// Points each model has seen before it is measured.
-const WARM_UP: usize = 400;
+const WARM_UP: usize = 3_000;
 
 fn point(i: usize, value: f64) -> Point {
     Point {

@@ -56,3 +56,48 @@ impl Cusum {
         (self.magnitude() > 0.0).then_some(self.since)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn after(residuals: &[f64]) -> Cusum {
+        residuals.iter().enumerate().fold(Cusum::default(), |c, (i, &z)| {
+            c.after(z, Timestamp::from_secs(i as i64))
+        })
+    }
+
+    #[test]
+    fn sums_by_case() {
+        // (name, residuals, magnitude, since)
+        let cases: [(&str, &[f64], f64, Option<i64>); 6] = [
+            ("empty", &[], 0.0, None),
+            ("within tolerance", &[0.4, -0.4, 0.5], 0.0, None),
+            ("a shift up", &[0.0, 0.0, 1.5, 1.5], 2.0, Some(2)),
+            ("a shift down", &[0.0, -1.5, -1.5], 2.0, Some(1)),
+            ("over again", &[1.5, -1.5, -1.5, 0.0, 0.0, 0.0, 0.0], 0.0, None),
+            ("bounded", &[4.0; 100], Cusum::LARGEST, Some(0)),
+        ];
+        for (name, residuals, magnitude, since) in cases {
+            let cusum = after(residuals);
+            assert!((cusum.magnitude() - magnitude).abs() < 1e-5, "{name}: {cusum:?}");
+            assert_eq!(cusum.since(), since.map(Timestamp::from_secs), "{name}");
+        }
+        assert!(after(&[2.0]).is_up() && !after(&[-2.0]).is_up());
+    }
+
+    proptest! {
+        /// Page's form against the textbook's: the sum less its minimum so far.
+        #[test]
+        fn the_sum_is_the_rise_above_its_minimum(residuals in proptest::collection::vec(-0.9f64..1.0, 1..60)) {
+            let (mut sum, mut lowest) = (0.0f64, 0.0f64);
+            for z in &residuals {
+                sum += z - Cusum::TOLERANCE;
+                lowest = lowest.min(sum);
+            }
+            let cusum = after(&residuals);
+            prop_assert!((f64::from(cusum.up) - (sum - lowest)).abs() < 1e-3);
+        }
+    }
+}

@@ -72,3 +72,57 @@ impl RobustLevel {
         self.scale += share * p.alpha_scale.max(warm_up) * (MEAN_DEVIATION_TO_SIGMA * bounded.abs() - self.scale);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const PARAMS: RobustLevelParams = RobustLevelParams {
+        alpha_level: 0.01,
+        alpha_scale: 0.01,
+        clamp: 4.0,
+    };
+
+    fn learned(values: impl IntoIterator<Item = f64>) -> RobustLevel {
+        let mut level = RobustLevel::default();
+        values.into_iter().for_each(|x| level.learn(&PARAMS, x, 1e-9, 1.0));
+        level
+    }
+
+    #[test]
+    fn levels_by_case() {
+        // (name, values, level, scale)
+        let cases: [(&str, Vec<f64>, f64, f64); 4] = [
+            ("empty", vec![], 0.0, 0.0),
+            ("one", vec![7.0], 7.0, 0.0),
+            ("all equal", vec![7.0; 500], 7.0, 0.0),
+            ("two values in turn", [1.0, 3.0].repeat(2_000), 2.0, 1.25),
+        ];
+        for (name, values, level, scale) in cases {
+            let found = learned(values);
+            assert!((found.level() - level).abs() < 0.02, "{name}: {found:?}");
+            assert!((found.scale() - scale).abs() < 0.02, "{name}: {found:?}");
+        }
+    }
+
+    #[test]
+    fn one_outlier_moves_the_level_by_a_bounded_amount() {
+        let mut level = learned([1.0, 3.0].repeat(500));
+        let before = level;
+        level.learn(&PARAMS, 1e12, 1e-9, 1.0);
+        assert!(level.level() - before.level() <= 0.01 * 4.0 * before.scale() + 1e-9);
+        let mut untrusted = before;
+        untrusted.learn(&PARAMS, 1e12, 1e-9, 0.0);
+        assert_eq!((untrusted.level(), untrusted.scale()), (before.level(), before.scale()));
+    }
+
+    proptest! {
+        /// While nothing is cut, the level is the plain mean.
+        #[test]
+        fn the_first_values_give_their_mean(values in proptest::collection::vec(-1e3f64..1e3, 1..8)) {
+            let mean = values.iter().sum::<f64>() / values.len() as f64;
+            prop_assert!((learned(values).level() - mean).abs() < 1e-9 * 1e3);
+        }
+    }
+}

@@ -183,3 +183,72 @@ impl SeasonalProfile {
 fn bin_of(at: Timestamp) -> u8 {
     (at.as_millis().rem_euclid(DAY_MS) / BIN_MS) as u8
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FIVE_MINUTES: i64 = 300_000;
+
+    /// A profile that has seen `days` days of `value(hour of day)`.
+    fn learned(days: i64, value: impl Fn(f64) -> f64) -> (SeasonalProfile, Timestamp) {
+        let mut profile = SeasonalProfile::default();
+        let mut at = Timestamp::from_millis(0);
+        for _ in 0..days * DAY_MS / FIVE_MINUTES {
+            let hour = at.as_millis().rem_euclid(DAY_MS) as f64 / 3_600_000.0;
+            profile.learn(value(hour), at, 50.0, 0.1);
+            at = at + FIVE_MINUTES;
+        }
+        (profile, at)
+    }
+
+    fn wave(hour: f64) -> f64 {
+        50.0 + 20.0 * (hour / 24.0 * std::f64::consts::TAU).sin()
+    }
+
+    #[test]
+    fn belief_by_case() {
+        // (name, days, what it expects at six in the morning)
+        type Case = (&'static str, i64, fn(f64) -> f64, Option<f64>);
+        let cases: [Case; 4] = [
+            ("nothing seen", 0, wave, None),
+            ("one day is too little", 1, wave, None),
+            ("a rhythm", 5, wave, Some(70.0)),
+            ("a flat series needs no profile", 5, |_| 50.0, None),
+        ];
+        for (name, days, value, expected) in cases {
+            let (profile, at) = learned(days, value);
+            let found = profile.expected(at + 6 * 3_600_000);
+            match expected {
+                None => assert_eq!(found, None, "{name}"),
+                Some(e) => assert!((found.unwrap() - e).abs() < 1.0, "{name}: {found:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn an_hour_early_or_late_is_no_residual() {
+        let (profile, midnight) = learned(6, wave);
+        // (name, hour, value, whether it is odd)
+        let cases = [
+            ("on time", 3.0, wave(3.0), false),
+            ("an hour early", 3.0, wave(4.0), false),
+            ("an hour late", 3.0, wave(2.0), false),
+            ("the height of noon at midnight", 0.0, 70.0, true),
+        ];
+        for (name, hour, value, is_odd) in cases {
+            let at = midnight + (hour * 3_600_000.0) as i64;
+            let residual = profile.residual(value, at, profile.expected(at).unwrap());
+            assert_eq!(residual.abs() > 5.0, is_odd, "{name}: {residual}");
+        }
+    }
+
+    #[test]
+    fn clocks_that_jump_make_no_history() {
+        let mut profile = SeasonalProfile::default();
+        for at in [0, 4_102_444_800_000, 0, i64::MAX, i64::MIN, 0] {
+            profile.learn(1.0, Timestamp::from_millis(at), 1.0, 0.1);
+        }
+        assert!(profile.expected(Timestamp::from_millis(0)).is_none_or(f64::is_finite));
+    }
+}

@@ -37,6 +37,8 @@ const SLOW: RobustLevelParams = RobustLevelParams {
     alpha_scale: 0.004,
     clamp: 4.0,
 };
+/// Cumulative sum, in spreads, from which on the level counts as moved.
+const MOVED: f64 = 6.0;
 /// How much each channel counts in "is this unusual?".
 const WEIGHTS_UNUSUAL: [f64; CHANNELS] = [0.5, 0.5, 1.0, 1.0, 0.5, 1.0, 1.0, 0.2, 0.5];
 /// How much each channel counts in "is this new?".
@@ -177,10 +179,13 @@ impl SeriesModel {
         self.observations
     }
 
-    /// Since when the present oddness lasts; `None` while nothing is odd.
+    /// Since when the present oddness lasts; `None` while nothing is odd. Where the level moved, this is the last time
+    /// that the cumulative sum was zero, which is before the surprise.
     #[must_use]
     pub fn onset(&self) -> Option<Timestamp> {
-        self.odd_since
+        let odd_since = self.odd_since?;
+        let moved_since = self.cusum.since().filter(|_| self.cusum.magnitude() >= MOVED);
+        Some(moved_since.map_or(odd_since, |since| since.min(odd_since)))
     }
 
     /// Typical time between points in milliseconds; 0 before the second point.

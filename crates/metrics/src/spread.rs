@@ -53,3 +53,42 @@ impl Spread {
         ((self.short + least) / (self.long + least)).ln() / UNIT
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ratio(steps: impl IntoIterator<Item = f64>) -> f64 {
+        steps
+            .into_iter()
+            .fold(Spread::default(), |s, step| s.after(step, 0.01))
+            .log_ratio(0.01)
+    }
+
+    #[test]
+    fn ratios_by_case() {
+        // (name, steps, lowest, highest)
+        let cases: [(&str, Vec<f64>, f64, f64); 6] = [
+            ("empty", vec![], 0.0, 0.0),
+            ("all equal", vec![1.0; 200], -1e-6, 1e-6),
+            ("flat", vec![0.0; 200], -1e-6, 1e-6),
+            (
+                "noise grew fivefold",
+                [vec![1.0; 400], vec![5.0; 30]].concat(),
+                3.0,
+                8.0,
+            ),
+            ("stuck", [vec![1.0; 400], vec![0.0; 60]].concat(), -20.0, -5.0),
+            (
+                "one huge move is bounded",
+                [vec![1.0; 400], vec![1e30]].concat(),
+                0.0,
+                40.0,
+            ),
+        ];
+        for (name, steps, lowest, highest) in cases {
+            let found = ratio(steps);
+            assert!((lowest..=highest).contains(&found), "{name}: {found}");
+        }
+    }
+}

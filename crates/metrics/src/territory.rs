@@ -153,3 +153,74 @@ impl Territory {
         self.used -= 1;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn visited(values: &[f64], join: f64) -> Territory {
+        let mut territory = Territory::default();
+        values.iter().for_each(|&x| territory.learn(x, join));
+        territory
+    }
+
+    #[test]
+    fn distances_by_case() {
+        // (name, visited, join, value, distance)
+        let cases: [(&str, &[f64], f64, f64, f64); 8] = [
+            ("nothing seen", &[], 1.0, 5.0, 0.0),
+            ("seen", &[5.0], 0.0, 5.0, 0.0),
+            ("above", &[5.0], 0.0, 8.0, 3.0),
+            ("below", &[5.0], 0.0, 1.0, -4.0),
+            ("between two islands, nearer the lower", &[0.0, 10.0], 1.0, 4.0, 4.0),
+            ("between two islands, nearer the upper", &[0.0, 10.0], 1.0, 7.0, -3.0),
+            ("inside a joined interval", &[0.0, 1.0, 2.0], 1.0, 1.5, 0.0),
+            ("a value that bridges two intervals", &[0.0, 2.0, 1.0], 1.0, 0.5, 0.0),
+        ];
+        for (name, values, join, value, distance) in cases {
+            assert!(
+                (visited(values, join).distance(value) - distance).abs() < 1e-6,
+                "{name}"
+            );
+        }
+    }
+
+    #[test]
+    fn range_by_case() {
+        assert_eq!(visited(&[], 1.0).range(), None);
+        assert_eq!(visited(&[3.0, -1.0, 2.0], 0.0).range(), Some((-1.0, 3.0)));
+    }
+
+    proptest! {
+        /// What was visited is known, however many islands there are; and intervals stay sorted and apart.
+        #[test]
+        fn visited_values_are_known(values in proptest::collection::vec(-1e6f32..1e6, 0..200), join in 0f64..1e4) {
+            let mut territory = Territory::default();
+            for &value in &values {
+                territory.learn(f64::from(value), join);
+                let used = usize::from(territory.used);
+                prop_assert!(used <= INTERVALS);
+                for i in 0..used {
+                    prop_assert!(territory.low[i] <= territory.high[i]);
+                    prop_assert!(i == 0 || territory.high[i - 1] < territory.low[i]);
+                }
+            }
+            for value in values {
+                prop_assert_eq!(territory.distance(f64::from(value)), 0.0);
+            }
+        }
+
+        /// While there is room, the distance is that to the nearest value.
+        #[test]
+        fn few_values_are_kept_exactly(
+            values in proptest::collection::vec(-1e3f32..1e3, 1..INTERVALS),
+            probe in -2e3f32..2e3,
+        ) {
+            let exact: Vec<f64> = values.iter().map(|&v| f64::from(v)).collect();
+            let naive = exact.iter().map(|v| (f64::from(probe) - v).abs()).fold(f64::INFINITY, f64::min);
+            let found = visited(&exact, 0.0).distance(f64::from(probe)).abs();
+            prop_assert!((found - naive).abs() < 1e-2, "{} against {}", found, naive);
+        }
+    }
+}

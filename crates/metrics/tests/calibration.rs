@@ -1,6 +1,8 @@
 //! How often failure-free streams pass a surprise, against how often they should. Prints the table of
 //! `docs/models/metrics.md`: `cargo test --release -p foreshock-metrics --test calibration -- --nocapture`.
 
+#![allow(clippy::print_stdout)] // the table is what this test is read for
+
 use foreshock_domain::{Detector, Learning, Timestamp};
 use foreshock_metrics::{Point, SeriesModel};
 

@@ -160,7 +160,7 @@ fn the_onset_of_a_shift_is_when_it_began() {
         );
     }
     let onset = (model.onset().unwrap().as_millis() / 1_000 - START_S) / 60;
-    assert!((998..=1_010).contains(&onset), "onset at point {onset}");
+    assert!((990..=1_005).contains(&onset), "onset at point {onset}");
 }
 
 #[test]

@@ -317,12 +317,21 @@ mod tests {
         type Case = (&'static str, fn(u64) -> f64, f64, f64, f64);
         let cases: [Case; 4] = [
             ("exponential", exponential, 0.0, 0.7, 1.5),
-            ("half normal", |i| (2.0 * exponential(i)).sqrt() * (6.283_185 * uniform(i + (1 << 40))).cos().abs(), 0.0, 0.3, 1.5),
+            (
+                "half normal",
+                |i| (2.0 * exponential(i)).sqrt() * (std::f64::consts::TAU * uniform(i + (1 << 40))).cos().abs(),
+                0.0,
+                0.3,
+                1.5,
+            ),
             ("Pareto", |i| uniform(i).powf(-0.3) - 1.0, 0.3, 0.6, 1.6),
             ("lumps of counts", |i| exponential(i).floor(), 0.0, 0.0, 1.5),
         ];
         for (name, score, shape, lowest, highest) in cases {
-            let mut tail = TailCalibrator::new(&TailPrior { shape, ..TailPrior::default() });
+            let mut tail = TailCalibrator::new(&TailPrior {
+                shape,
+                ..TailPrior::default()
+            });
             let (mut at_2, mut at_3, mut scored) = (0.0, 0.0, 0.0);
             for i in 0..200_000 {
                 let z = score(i);
@@ -335,7 +344,10 @@ mod tests {
             }
             for (nominal, found) in [(1e-2, at_2 / scored), (1e-3, at_3 / scored)] {
                 let share = found / nominal;
-                assert!((lowest..=highest).contains(&share), "{name}: {share} of nominal at {nominal}");
+                assert!(
+                    (lowest..=highest).contains(&share),
+                    "{name}: {share} of nominal at {nominal}"
+                );
             }
         }
     }
