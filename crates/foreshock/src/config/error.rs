@@ -75,7 +75,7 @@ pub(super) struct Text<'a> {
 
 impl Text<'_> {
     /// What a key's value means is wrong.
-    pub(super) fn wrong(&self, key: impl Into<String>, what: impl Into<String>) -> ConfigError {
+    pub(super) fn wrong(&self, key: impl Into<Box<str>>, what: impl Into<Box<str>>) -> ConfigError {
         let key = key.into();
         ConfigError {
             line: self.line_of_key(&key),
@@ -91,14 +91,14 @@ impl Text<'_> {
         let key = span.as_ref().map(|span| self.key_at(span)).unwrap_or_default();
         let message = error.message().lines().next().unwrap_or_default();
         let (what, expected) = match message.split_once(", expected ") {
-            Some((what, expected)) => (what, Some(expected.to_owned())),
+            Some((what, expected)) => (what, Some(expected.into())),
             None => (message, None),
         };
         let mut out = ConfigError {
             line: span.map(|span| self.line(span.start)),
-            what: what.to_owned(),
+            what: what.into(),
             expected,
-            key,
+            key: key.into(),
             ..ConfigError::of_file(self.file, "")
         };
         out.explain();
@@ -198,39 +198,22 @@ impl ConfigError {
     /// Puts the parser's words into a user's: keys instead of fields, the nearest name, and what to do about secrets.
     fn explain(&mut self) {
         let secret = ["kafka.sasl", "kafka.tls"].iter().any(|k| self.key.starts_with(k));
-        if let Some(name) = self
-            .what
-            .strip_prefix("unknown field ")
-            .and_then(quoted)
-            .map(str::to_owned)
-        {
-            if secret && name.contains("password") {
-                self.what = format!("`{name}` would put a secret into this file");
-                self.expected = Some(format!("`{name}_file` or `{name}_env`"));
-                self.help = Some("write the secret to a file of its own, or pass it in the environment".into());
-                return;
+        let name = quoted(&self.what).unwrap_or_default().to_owned();
+        if self.what.starts_with("unknown field ") && secret && name.contains("password") {
+            self.what = format!("`{name}` would put a secret into this file").into();
+            self.expected = Some(format!("`{name}_file` or `{name}_env`").into());
+            self.help = Some("write the secret to a file of its own, or pass it in the environment".into());
+        } else if self.what.starts_with("unknown field ") {
+            self.what = format!("unknown key `{name}`").into();
+            self.suggest(&name);
+        } else if self.what.starts_with("unknown variant ") {
+            self.what = format!("unknown value `{name}`").into();
+            self.suggest(&name);
+        } else if self.what.starts_with("missing field ") {
+            self.what = format!("key `{name}` is missing").into();
+            if self.key.is_empty() && name == "kafka" {
+                self.help = Some("the least there must be: [kafka] with brokers, and one [[source]]".into());
             }
-            self.what = format!("unknown key `{name}`");
-            self.suggest(&name);
-        } else if let Some(name) = self
-            .what
-            .strip_prefix("unknown variant ")
-            .and_then(quoted)
-            .map(str::to_owned)
-        {
-            self.what = format!("unknown value `{name}`");
-            self.suggest(&name);
-        } else if let Some(name) = self
-            .what
-            .strip_prefix("missing field ")
-            .and_then(quoted)
-            .map(str::to_owned)
-        {
-            self.what = format!("key `{name}` is missing");
-            self.help = match (self.key.as_str(), name.as_str()) {
-                ("", "kafka") => Some("the least there must be: [kafka] with brokers, and one [[source]]".into()),
-                _ => None,
-            };
         } else if secret {
             // What stands in the place of a secret may be one.
             self.what = "wrong kind of value".into();
@@ -245,6 +228,6 @@ impl ConfigError {
             .map(|name| (strsim::damerau_levenshtein(found, name), name))
             .min()
             .filter(|(distance, name)| *distance <= 1 + name.len() / 3);
-        self.help = nearest.map(|(_, name)| format!("did you mean `{name}`?"));
+        self.help = nearest.map(|(_, name)| format!("did you mean `{name}`?").into());
     }
 }
