@@ -1,5 +1,7 @@
 //! Scoring and learning, one thread: `cargo bench -p foreshock-metrics`. Prints ns per point and bytes per series.
 
+#![allow(clippy::print_stdout)] // bytes are a result as well
+
 use std::hint::black_box;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};

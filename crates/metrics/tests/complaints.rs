@@ -1,5 +1,7 @@
 //! What people complain of in anomaly detectors, one test each.
 
+#![allow(clippy::unwrap_used)] // a test that can't go on should stop
+
 use foreshock_domain::{Channel, Detector, Direction, Learning, Timestamp, Verdict};
 use foreshock_metrics::{Point, SeriesModel};
 
