@@ -2,6 +2,8 @@
 //!
 //! Everything streams: memory does not grow with the length of a dump. Errors of a dump say file, line and what was expected.
 
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::panic))] // a test that fails may say so
+
 pub mod dump;
 pub mod dump_shift;
 pub mod metric_csv;

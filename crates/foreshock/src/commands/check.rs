@@ -117,11 +117,11 @@ pub fn execute(args: &CheckArgs) -> Result<(), CommandError> {
 fn summary(config: &Config) -> String {
     let w = &config.engine.windows;
     format!(
-        "{} sources, windows of {} ms + {} ms, {} workers",
+        "sources: {}, workers: {}, windows: {} ms and {} ms for stragglers",
         config.engine.sources.len(),
+        config.workers,
         w.width_ms,
-        w.lateness_ms,
-        config.workers
+        w.lateness_ms
     )
 }
 
