@@ -247,7 +247,8 @@ mod tests {
 
     #[test]
     fn rows_by_case() {
-        let good: [(&str, &str, &[(i64, &[f64])]); 7] = [
+        type Case<'a> = (&'a str, &'a str, &'a [(i64, &'a [f64])]);
+        let good: [Case<'_>; 7] = [
             (
                 "epoch seconds",
                 "timestamp,a\n1700000000,1\n",
@@ -274,9 +275,9 @@ mod tests {
         ];
         for (name, text, expected) in good {
             let expected: Vec<(i64, Vec<f64>)> = expected.iter().map(|(at, v)| (*at, v.to_vec())).collect();
-            assert_eq!(read(text).unwrap(), expected, "{name}");
+            assert_eq!(read(text).expect("is good"), expected, "{name}");
         }
-        let missing = read("timestamp,a,b,c,d,e\n60,,NaN,+Inf,-inf, \n").unwrap();
+        let missing = read("timestamp,a,b,c,d,e\n60,,NaN,+Inf,-inf, \n").expect("is good");
         assert!(
             missing[0].1.iter().all(|v| v.is_nan()) && missing[0].1.len() == 5,
             "missing values"
@@ -308,7 +309,7 @@ mod tests {
             ),
         ];
         for (text, expected) in bad {
-            let error = read(text).unwrap_err();
+            let error = read(text).expect_err("is bad");
             assert!(error.starts_with(expected), "{text:?}: {error}");
         }
     }

@@ -221,7 +221,7 @@ mod tests {
             let found = profile.expected(at + 6 * 3_600_000);
             match expected {
                 None => assert_eq!(found, None, "{name}"),
-                Some(e) => assert!((found.unwrap() - e).abs() < 1.0, "{name}: {found:?}"),
+                Some(e) => assert!((found.expect("believed") - e).abs() < 1.0, "{name}: {found:?}"),
             }
         }
     }
@@ -238,7 +238,7 @@ mod tests {
         ];
         for (name, hour, value, is_odd) in cases {
             let at = midnight + (hour * 3_600_000.0) as i64;
-            let residual = profile.residual(value, at, profile.expected(at).unwrap());
+            let residual = profile.residual(value, at, profile.expected(at).expect("believed"));
             assert_eq!(residual.abs() > 5.0, is_odd, "{name}: {residual}");
         }
     }
