@@ -12,6 +12,9 @@ use crate::screen::{Paint, Style, print, table};
 /// Inputs must be kept at least this many snapshot intervals: what a restart reads again, with room for an outage.
 const SNAPSHOTS_KEPT: u32 = 10;
 
+/// Partitions proposed for an input that is not there.
+const INPUT_PARTITIONS: usize = 6;
+
 /// Arguments of `foreshock check`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -152,7 +155,7 @@ fn judge(config: &Config, topics: &[(Role, &str)], view: &BrokerView) -> Vec<Fin
     let found = topics
         .iter()
         .zip(&view.topics)
-        .map(|((role, _), topic)| judge_topic(*role, topic, servers, replicas, widest.unwrap_or(1)));
+        .map(|((role, _), topic)| judge_topic(*role, topic, servers, replicas, widest.unwrap_or(INPUT_PARTITIONS)));
     std::iter::once(brokers).chain(found).collect()
 }
 
@@ -235,7 +238,7 @@ fn judge_topic(role: Role, topic: &TopicView, servers: &str, replicas: usize, wi
 /// The command that makes a topic as it should be.
 fn create(role: Role, name: &str, servers: &str, replicas: usize, widest: usize) -> String {
     let partitions = match role {
-        Role::Input => 6,
+        Role::Input => INPUT_PARTITIONS,
         Role::Signals => widest,
         Role::State | Role::Events | Role::DeadLetters => 1,
     };
