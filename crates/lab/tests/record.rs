@@ -1,4 +1,4 @@
-//! The recorder end to end, in a quarter of a minute: shops with hardly any memory, so many customers that they die soon, and a
+//! The recorder end to end, in half a minute: shops with hardly any memory, so many customers that they die soon, and a
 //! recording that shows it.
 
 use std::collections::BTreeSet;

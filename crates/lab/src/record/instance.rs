@@ -63,9 +63,10 @@ impl Instance {
     pub fn start(plan: Plan, lines: &SyncSender<String>) -> Result<Self> {
         std::fs::create_dir_all(&plan.folder).with_context(|| format!("cannot make {}", plan.folder.display()))?;
         let program = std::env::current_exe().context("cannot find this program")?;
-        // One arena: each further one would reserve 64 MiB of the very address space that is limited.
+        // One arena: each further one would reserve 64 MiB of the very address space that is limited. A fixed threshold: else
+        // the headroom that the cache asks for is found in the heap, where threads cannot put their stacks.
         let script = format!(
-            "ulimit -c 0; ulimit -v {}; RUST_BACKTRACE=0 MALLOC_ARENA_MAX=1 exec \"$0\" \"$@\"",
+            "ulimit -c 0; ulimit -v {}; export RUST_BACKTRACE=0 MALLOC_ARENA_MAX=1 MALLOC_MMAP_THRESHOLD_=131072; exec \"$0\" \"$@\"",
             plan.memory_limit_kib
         );
         let mut command = Command::new("sh");
