@@ -287,7 +287,7 @@ mod tests {
     #[test]
     fn errors_say_where_and_what_was_expected() {
         let bad = [
-            ("", "line 0, column timestamp: expected a header"),
+            ("", "line 1, column timestamp: expected a header"),
             (
                 "time,a\n",
                 "line 1, column timestamp: expected the first column to be named `timestamp`, found \"time\"",
