@@ -53,7 +53,7 @@ impl Quarantine {
             self.run / 2
         };
         if is_held {
-            self.held += 1;
+            self.held = self.held.saturating_add(1);
             for (sum, score) in self.sums.iter_mut().zip(scores) {
                 *sum += score.min(1e6) as f32;
             }

@@ -122,7 +122,7 @@ impl SeriesModel {
         if first {
             return (0.0, value);
         }
-        let newest = usize::from(self.recent_at);
+        let newest = usize::from(self.recent_at) % 4;
         let mut four = self.recent;
         four[(newest + 1) % 4] = value;
         ((value - self.recent[newest]).abs(), four.iter().sum::<f64>() / 4.0)

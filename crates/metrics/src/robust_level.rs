@@ -67,7 +67,7 @@ impl RobustLevel {
         } else {
             p.clamp * self.scale.max(floor)
         };
-        let bounded = residual.clamp(-limit, limit);
+        let bounded = residual.max(-limit).min(limit);
         self.level += share * p.alpha_level.max(warm_up) * bounded;
         self.scale += share * p.alpha_scale.max(warm_up) * (MEAN_DEVIATION_TO_SIGMA * bounded.abs() - self.scale);
     }

@@ -149,14 +149,14 @@ impl SeasonalProfile {
     /// Takes the finished visit into its half hour.
     fn leave(&mut self, floor: f64) {
         let alpha = ALPHA_DAY.max(1.0 / (f64::from(self.days) + 1.0));
-        let held = &mut self.bins.as_flattened_mut()[usize::from(self.visit)];
+        let held = &mut self.bins.as_flattened_mut()[usize::from(self.visit) % BINS];
         if held.is_finite() {
             let limit = if self.days >= 2 {
                 CLAMP * self.error.max(floor)
             } else {
                 f64::INFINITY
             };
-            let residual = (self.visit_mean - f64::from(*held)).clamp(-limit, limit);
+            let residual = (self.visit_mean - f64::from(*held)).max(-limit).min(limit);
             *held += (alpha * residual) as f32;
         } else {
             *held = self.visit_mean as f32;

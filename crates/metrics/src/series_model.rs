@@ -273,8 +273,8 @@ impl SeriesModel {
         if let Some(judgement) = judgement {
             share = self.learn_judgement(reading, judgement);
         }
-        self.observations += 1;
-        self.recent_at = (self.recent_at + 1) % 4;
+        self.observations = self.observations.saturating_add(1);
+        self.recent_at = self.recent_at.wrapping_add(1) % 4;
         self.recent[usize::from(self.recent_at)] = reading.value;
         self.fast.learn(&FAST, reading.value, reading.floor, 1.0);
         self.slow.learn(&SLOW, reading.value, reading.floor, share);
@@ -305,8 +305,8 @@ impl SeriesModel {
         match step {
             QuarantineStep::Held => return Quarantine::SHARE,
             QuarantineStep::Released { count, means } => {
-                self.unusual.learn(means[0], 8 * count);
-                self.new.learn(means[1], 8 * count);
+                self.unusual.learn(means[0], count.saturating_mul(8));
+                self.new.learn(means[1], count.saturating_mul(8));
             }
             QuarantineStep::Free => {}
         }

@@ -38,7 +38,7 @@ impl Territory {
     #[inline]
     pub fn distance(&self, value: f64) -> f64 {
         let value = value as f32;
-        let used = usize::from(self.used);
+        let used = self.used();
         if used == 0 {
             return 0.0;
         }
@@ -62,18 +62,19 @@ impl Territory {
     /// Range of everything seen, in the unit of the series; `None` while nothing has been.
     #[must_use]
     pub fn range(&self) -> Option<(f64, f64)> {
-        let last = usize::from(self.used).checked_sub(1)?;
+        let last = self.used().checked_sub(1)?;
         Some((f64::from(self.low[0]), f64::from(self.high[last])))
     }
 
     /// Takes a finite value in. Gaps of at most `join` (≥ 0, unit of the series) between it and its neighbours close.
     pub fn learn(&mut self, value: f64, join: f64) {
         let (value, join) = (value as f32, join as f32);
+        self.used = self.used.min(INTERVALS as u8);
         let next = self.first_above(value);
         if next > 0 && value <= self.high[next - 1] {
             return;
         }
-        let used = usize::from(self.used);
+        let used = self.used();
         let joins_below = next > 0 && value - self.high[next - 1] <= join;
         let joins_above = next < used && self.low[next] - value <= join;
         match (joins_below, joins_above) {
@@ -87,29 +88,32 @@ impl Territory {
         }
     }
 
+    /// Intervals in use; a damaged snapshot may claim more than there are.
+    #[inline]
+    fn used(&self) -> usize {
+        usize::from(self.used).min(INTERVALS)
+    }
+
     /// Index of the first interval that starts above the value.
     #[inline]
     fn first_above(&self, value: f32) -> usize {
-        self.low[..usize::from(self.used)]
-            .iter()
-            .take_while(|&&low| low <= value)
-            .count()
+        self.low[..self.used()].iter().take_while(|&&low| low <= value).count()
     }
 
     fn insert(&mut self, at: usize, value: f32) {
         let mut at = at;
-        if usize::from(self.used) == INTERVALS {
+        if self.used() == INTERVALS {
             at = self.make_room(at, value);
             if at > INTERVALS {
                 return;
             }
         }
-        let used = usize::from(self.used);
+        let used = self.used();
         self.low.copy_within(at..used, at + 1);
         self.high.copy_within(at..used, at + 1);
         self.low[at] = value;
         self.high[at] = value;
-        self.used += 1;
+        self.used = self.used.saturating_add(1);
     }
 
     /// Joins the two nearest neighbours, the new value counted; returns where the value goes now, or more than
@@ -147,10 +151,10 @@ impl Territory {
     }
 
     fn remove(&mut self, at: usize) {
-        let used = usize::from(self.used);
+        let used = self.used();
         self.low.copy_within(at + 1..used, at);
         self.high.copy_within(at + 1..used, at);
-        self.used -= 1;
+        self.used = self.used.saturating_sub(1);
     }
 }
 

@@ -168,4 +168,25 @@ proptest! {
             prop_assert!(verdict.is_none_or(|v| v.score.surprise().is_finite()));
         }
     }
+
+    /// A snapshot that was damaged on its way still makes a model that runs, or none.
+    #[test]
+    fn a_damaged_snapshot_never_panics(damage in proptest::collection::vec((any::<u16>(), any::<u8>()), 1..20)) {
+        let mut model = SeriesModel::new(None);
+        let values = stream(4, 3, 700);
+        let at = |i: usize| Timestamp::from_secs(1_700_000_000 + 600 * i as i64);
+        for (i, &value) in values[..600].iter().enumerate() {
+            model.learn_one(&Point { at: at(i), value }, Learning::Normal);
+        }
+        let mut bytes = postcard::to_stdvec(&model).expect("encodes");
+        for (position, byte) in damage {
+            let position = usize::from(position) % bytes.len();
+            bytes[position] = byte;
+        }
+        if let Ok(mut damaged) = postcard::from_bytes::<SeriesModel>(&bytes) {
+            for (i, &value) in values.iter().enumerate().skip(600) {
+                damaged.score_learn(&Point { at: at(i), value }, Learning::Normal);
+            }
+        }
+    }
 }

@@ -185,9 +185,10 @@ impl TailCalibrator {
         }
         let bin = bin_of((score as f32).min(self.clip));
         let units = eighths.min(1000);
-        // Cannot overflow: the memory bounds every bin by 65 000.
-        self.bins[bin / 20][bin % 20] += units;
-        self.mass += u32::from(units);
+        // The memory bounds every bin by 65,000; a damaged snapshot may be past it.
+        let held = &mut self.bins[bin / 20][bin % 20];
+        *held = held.saturating_add(units);
+        self.mass = self.mass.saturating_add(u32::from(units));
         self.seen = self.seen.saturating_add(1);
         if self.mass >= u32::from(self.memory) * u32::from(UNIT) {
             self.halve();
