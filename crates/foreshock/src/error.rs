@@ -88,7 +88,7 @@ impl CommandError {
     }
 
     /// The exit code.
-    #[must_use]
+    #[cfg(test)]
     pub const fn exit(&self) -> Exit {
         self.exit
     }
