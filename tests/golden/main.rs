@@ -77,7 +77,10 @@ fn load(name: &str) -> (Case, Vec<StoredRecord>) {
         let row: Row = serde_json::from_str(line).unwrap();
         let place = case.source.iter().position(|s| s.topic == row.topic).unwrap();
         StoredRecord {
-            of: TopicPartition { topic: TopicId(u16::try_from(place + 1).unwrap()), partition: row.partition },
+            of: TopicPartition {
+                topic: TopicId(u16::try_from(place + 1).unwrap()),
+                partition: row.partition,
+            },
             timestamp: time::parse_rfc3339(&row.at),
             key: row.key.map(String::into_bytes),
             payload: Some(row.payload.into_bytes()),
@@ -117,10 +120,16 @@ fn ran(name: &str, disturbance: Disturbance) -> Ran {
             if disturbance.seed == 0 {
                 return 200;
             }
-            x = x.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            x = x
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1_442_695_040_888_963_407);
             usize::try_from(x >> 55).unwrap() % 300 + 1
         };
-        let every = if disturbance.seed.is_multiple_of(2) { 4 } else { 2 + disturbance.seed % 9 };
+        let every = if disturbance.seed.is_multiple_of(2) {
+            4
+        } else {
+            2 + disturbance.seed % 9
+        };
         let mut engine = Engine::new(Arc::new(config(&case)));
         let mut log = MemoryLog::new(&mut topics, engine.config().tick_every_ms, batch)
             .committing(every, 1 + disturbance.seed % 4)
@@ -135,19 +144,32 @@ fn ran(name: &str, disturbance: Disturbance) -> Ran {
         }
         crashed = true;
     }
-    let mut written: Vec<_> =
-        topics.written.iter().map(|o| (o.to, String::from_utf8_lossy(&o.value).into_owned())).collect();
+    let mut written: Vec<_> = topics
+        .written
+        .iter()
+        .map(|o| (o.to, String::from_utf8_lossy(&o.value).into_owned()))
+        .collect();
     written.sort();
     let commits = topics.commits();
     let events = topics.written;
-    Ran { written, events, counters, commits, crashed }
+    Ran {
+        written,
+        events,
+        counters,
+        commits,
+        crashed,
+    }
 }
 
 #[test]
 fn undisturbed_runs_write_what_is_expected() {
     for name in cases() {
         let ran = ran(&name, Disturbance::default());
-        let lines: String = ran.written.iter().map(|(to, value)| format!("{to:?} {value}\n")).collect();
+        let lines: String = ran
+            .written
+            .iter()
+            .map(|(to, value)| format!("{to:?} {value}\n"))
+            .collect();
         let path = folder().join(&name).join("expected.jsonl");
         if std::env::var_os("UPDATE_GOLDEN").is_some() {
             fs::write(&path, &lines).unwrap();
@@ -172,13 +194,23 @@ fn batches_of_any_size_write_the_same() {
 fn killed_at_every_commit_writes_the_same() {
     for name in cases() {
         let plain = ran(&name, Disturbance::default());
-        assert!(plain.commits > 5, "{name}: too few commits ({}) to kill at", plain.commits);
+        assert!(
+            plain.commits > 5,
+            "{name}: too few commits ({}) to kill at",
+            plain.commits
+        );
         // Every commit of the undisturbed run, up to a bound that keeps the test short; the step is odd, so that both
         // commits with a snapshot and commits without one are hit.
         let step = (plain.commits / 40).max(1) | 1;
         for n in (0..plain.commits).step_by(usize::try_from(step).unwrap()) {
             for crash in [Crash::Before(n), Crash::After(n)] {
-                let killed = ran(&name, Disturbance { seed: 0, crash: Some(crash) });
+                let killed = ran(
+                    &name,
+                    Disturbance {
+                        seed: 0,
+                        crash: Some(crash),
+                    },
+                );
                 assert!(killed.crashed, "{name}: {crash:?} did not happen");
                 assert!(killed.written == plain.written, "{name}, killed {crash:?}");
             }
@@ -201,7 +233,11 @@ fn every_event_satisfies_the_schema_and_has_its_own_id() {
             let errors: Vec<String> = validator.iter_errors(&event).map(|e| e.to_string()).collect();
             assert!(errors.is_empty(), "{name}: {errors:?} in {event:#}");
             let id = event["event_id"].as_str().unwrap().to_owned();
-            assert_eq!(seen.insert(id.clone(), name.clone()), None, "{name}: event id {id} twice");
+            assert_eq!(
+                seen.insert(id.clone(), name.clone()),
+                None,
+                "{name}: event id {id} twice"
+            );
         }
     }
     assert!(seen.len() > 10, "too few events to prove anything: {}", seen.len());

@@ -30,7 +30,13 @@ impl<'a> Deployment<'a> {
         topics.create(&format!("{name}.state"), 2, &[("cleanup.policy", "compact")]);
         let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{}{name}", topics.prefix()));
         fs::create_dir_all(&folder).unwrap();
-        Self { topics, broker, name: name.into(), sources: sources.into(), folder }
+        Self {
+            topics,
+            broker,
+            name: name.into(),
+            sources: sources.into(),
+            folder,
+        }
     }
 
     /// Starts an instance and waits until it owns partitions and has restored them.
@@ -61,32 +67,45 @@ impl<'a> Deployment<'a> {
 
     /// What a `read_committed` reader sees of the events so far: key, headers and value of each.
     pub fn events(&self) -> Vec<Incoming> {
-        let mut all = self.topics.read_committed(&self.topics.name(&format!("{}.anomalies", self.name)));
-        all.extend(self.topics.read_committed(&self.topics.name(&format!("{}.failures", self.name))));
+        let mut all = self
+            .topics
+            .read_committed(&self.topics.name(&format!("{}.anomalies", self.name)));
+        all.extend(
+            self.topics
+                .read_committed(&self.topics.name(&format!("{}.failures", self.name))),
+        );
         all
     }
 
-    /// Waits until events satisfy `enough`.
-    pub fn events_until(&self, within: Duration, enough: impl Fn(&[Value]) -> bool) -> Vec<Incoming> {
+    /// What there is once events satisfy `enough`, or when time is up.
+    pub fn wait_for(&self, within: Duration, enough: impl Fn(&[Value]) -> bool) -> Vec<Incoming> {
         let until = Instant::now() + within;
         loop {
             let events = self.events();
-            if enough(&events.iter().map(body).collect::<Vec<_>>()) {
+            if enough(&events.iter().map(body).collect::<Vec<_>>()) || Instant::now() > until {
                 return events;
             }
-            assert!(
-                Instant::now() < until,
-                "{}: expected events did not come in time; so far {:#?}",
-                self.name,
-                events.iter().map(|e| summary(&body(e))).collect::<Vec<_>>()
-            );
             std::thread::sleep(Duration::from_millis(500));
         }
     }
 
+    /// Waits until events satisfy `enough`.
+    pub fn events_until(&self, within: Duration, enough: impl Fn(&[Value]) -> bool) -> Vec<Incoming> {
+        let events = self.wait_for(within, &enough);
+        let bodies: Vec<Value> = events.iter().map(body).collect();
+        assert!(
+            enough(&bodies),
+            "{}: expected events did not come in time; so far {:#?}",
+            self.name,
+            bodies.iter().map(summary).collect::<Vec<_>>()
+        );
+        events
+    }
+
     /// Records that could not be read.
     pub fn dead_letters(&self) -> Vec<Incoming> {
-        self.topics.read_committed(&self.topics.name(&format!("{}.dead-letters", self.name)))
+        self.topics
+            .read_committed(&self.topics.name(&format!("{}.dead-letters", self.name)))
     }
 }
 
@@ -97,7 +116,10 @@ pub fn body(record: &Incoming) -> Value {
 
 /// What to call an event in a message.
 pub fn summary(event: &Value) -> String {
-    format!("{} {} {} {} {}", event["kind"], event["event"], event["entity"], event["observed_at"], event["why"])
+    format!(
+        "{} {} {} {} {}",
+        event["kind"], event["event"], event["entity"], event["observed_at"], event["why"]
+    )
 }
 
 /// Each event with how often it was written: the multiset that runs are compared by.

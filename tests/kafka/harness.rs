@@ -136,8 +136,12 @@ fn a_process_is_waited_for_asked_to_end_and_killed() {
         for status in ["503 Service Unavailable", "200 OK"] {
             let (mut stream, _) = listener.accept().expect("a client");
             let mut request = [0; 512];
-            let n = stream.read(&mut request).expect("a request");
-            assert!(request[..n].starts_with(b"GET /readyz HTTP/1.1\r\n"));
+            // A request may come in pieces.
+            let mut n = 0;
+            while !request[..n].ends_with(b"\r\n\r\n") {
+                n += stream.read(&mut request[n..]).expect("a request");
+            }
+            assert!(request.starts_with(b"GET /readyz HTTP/1.1\r\n"));
             write!(stream, "HTTP/1.1 {status}\r\nContent-Length: 0\r\n\r\n").expect("an answer");
         }
     });

@@ -14,12 +14,17 @@ const PATIENCE: Duration = Duration::from_secs(240);
 
 /// Input records of a golden case with their topic, in order of time.
 fn golden(case: &str) -> Vec<(i64, String, Outgoing)> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/golden").join(case).join("input.jsonl");
+    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../../tests/golden")
+        .join(case)
+        .join("input.jsonl");
     let text = fs::read_to_string(&path).unwrap();
     text.lines()
         .map(|line| {
             let row: Value = serde_json::from_str(line).unwrap();
-            let at = foreshock_wire::time::parse_rfc3339(row["at"].as_str().unwrap()).unwrap().as_millis();
+            let at = foreshock_wire::time::parse_rfc3339(row["at"].as_str().unwrap())
+                .unwrap()
+                .as_millis();
             let record = Outgoing {
                 partition: row["partition"].as_i64().and_then(|p| i32::try_from(p).ok()),
                 timestamp_ms: Some(at),
@@ -64,7 +69,9 @@ impl Incident {
 }
 
 fn has(events: &[Value], kind: &str, event: &str, entity: &str) -> bool {
-    events.iter().any(|e| e["kind"] == kind && e["event"] == event && e["entity"] == entity)
+    events
+        .iter()
+        .any(|e| e["kind"] == kind && e["event"] == event && e["entity"] == entity)
 }
 
 /// Both failures are over: what comes before them is decided as well.
@@ -82,8 +89,16 @@ fn assert_schema(events: &[Incoming]) {
         assert!(errors.is_empty(), "{errors:?} in {event:#}");
         assert_eq!(record.header("ce_id"), event["event_id"].as_str(), "CloudEvents id");
         assert_eq!(record.header("ce_specversion"), Some("1.0"));
-        assert_eq!(record.key.as_deref(), event["entity"].as_str().map(str::as_bytes), "keyed by entity");
-        let kind = if record.topic.ends_with("anomalies") { "precursor" } else { "failure" };
+        assert_eq!(
+            record.key.as_deref(),
+            event["entity"].as_str().map(str::as_bytes),
+            "keyed by entity"
+        );
+        let kind = if record.topic.ends_with("anomalies") {
+            "precursor"
+        } else {
+            "failure"
+        };
         assert_eq!(event["kind"], kind, "on the right topic");
     }
 }
@@ -100,13 +115,27 @@ fn metrics_and_logs_become_precursors_and_failures() {
     assert_schema(&events);
     let bodies: Vec<Value> = events.iter().map(body).collect();
     let all: Vec<String> = bodies.iter().map(summary).collect();
-    for entity in ["web-1", "db-1"] {
-        assert!(has(&bodies, "precursor", "open", entity), "{entity} was not foretold: {all:#?}");
-        let failure = bodies.iter().find(|e| e["kind"] == "failure" && e["event"] == "open" && e["entity"] == entity);
-        let lead = failure.and_then(|f| f["failure"]["preceded_by"][0]["lead_s"].as_f64());
-        assert!(lead.is_some_and(|s| s > 60.0), "{entity}: lead {lead:?} of {failure:#?}");
-    }
-    let healthy = bodies.iter().filter(|e| e["entity"] == "web-2" || e["entity"] == "db-2").count();
+    assert!(
+        has(&bodies, "precursor", "open", "web-1"),
+        "web-1 was not foretold: {all:#?}"
+    );
+    let failure = bodies
+        .iter()
+        .find(|e| e["kind"] == "failure" && e["event"] == "open" && e["entity"] == "web-1");
+    let lead = failure.and_then(|f| f["preceded_by"][0]["lead_s"].as_f64());
+    assert!(lead.is_some_and(|s| s > 60.0), "web-1: lead {lead:?} of {failure:#?}");
+    let fatal = bodies
+        .iter()
+        .find(|e| e["kind"] == "failure" && e["event"] == "open" && e["entity"] == "db-1");
+    assert_eq!(
+        fatal.map(|f| &f["class"]),
+        Some(&Value::from("log")),
+        "a fatal line is a failure: {all:#?}"
+    );
+    let healthy = bodies
+        .iter()
+        .filter(|e| e["entity"] == "web-2" || e["entity"] == "db-2")
+        .count();
     assert_eq!(healthy, 0, "the healthy peers are left alone: {all:#?}");
     let status = process.terminate(Duration::from_secs(30));
     assert!(status.success(), "SIGTERM ends it in order: {status}");
@@ -130,7 +159,11 @@ fn killed_and_taken_over_deployments_write_what_an_undisturbed_one_does() {
     // Killed in mid-stream, three times, while records come; the same instance goes on each time.
     let steps = 12;
     for step in 0..steps {
-        incident.send(&topics, f64::from(step) / f64::from(steps), f64::from(step + 1) / f64::from(steps));
+        incident.send(
+            &topics,
+            f64::from(step) / f64::from(steps),
+            f64::from(step + 1) / f64::from(steps),
+        );
         std::thread::sleep(Duration::from_millis(1_300));
         if step % 4 == 2 {
             victim.kill();
@@ -139,11 +172,20 @@ fn killed_and_taken_over_deployments_write_what_an_undisturbed_one_does() {
         if step == 5 {
             let partitions = |p: &crate::process::Foreshock| {
                 let (_, text) = p.get("/metrics").expect("metrics are served");
-                let line = text.lines().find(|l| l.starts_with("foreshock_owned_partitions ")).expect("a gauge");
-                line.rsplit(' ').next().and_then(|n| n.parse::<f64>().ok()).expect("a number")
+                let line = text
+                    .lines()
+                    .find(|l| l.starts_with("foreshock_owned_partitions "))
+                    .expect("a gauge");
+                line.rsplit(' ')
+                    .next()
+                    .and_then(|n| n.parse::<f64>().ok())
+                    .expect("a number")
             };
             let (a, b) = (partitions(&first), partitions(&second));
-            assert!(a >= 1.0 && b >= 1.0 && a + b == 5.0, "both instances own some of the five partitions: {a} and {b}");
+            assert!(
+                a >= 1.0 && b >= 1.0 && a + b == 5.0,
+                "both instances own some of the five partitions: {a} and {b}"
+            );
         }
     }
     // One of two is killed for good in mid-stream, and the other takes over with its state.
@@ -151,13 +193,19 @@ fn killed_and_taken_over_deployments_write_what_an_undisturbed_one_does() {
 
     let expected = multiset(&calm.events_until(PATIENCE, complete));
     assert!(expected.values().all(|n| *n == 1), "undisturbed: each event once");
-    for deployment in [&killed, &shared] {
-        let events = deployment.events_until(PATIENCE, |seen| seen.len() >= expected.len() && complete(seen));
+    for (name, deployment) in [("killed", &killed), ("shared", &shared)] {
+        let events = deployment.wait_for(PATIENCE, |seen| seen.len() >= expected.len() && complete(seen));
         let got = multiset(&events);
-        assert_schema(&events);
         let missing: Vec<_> = expected.keys().filter(|k| !got.contains_key(k)).collect();
-        let extra: Vec<_> = got.iter().filter(|(k, n)| **n > 1 || !expected.contains_key(k)).collect();
-        assert!(missing.is_empty() && extra.is_empty(), "missing {missing:#?}\nextra or doubled {extra:#?}");
+        let extra: Vec<_> = got
+            .iter()
+            .filter(|(k, n)| **n > 1 || !expected.contains_key(k))
+            .collect();
+        assert!(
+            missing.is_empty() && extra.is_empty(),
+            "{name}: missing {missing:#?}\nextra or doubled {extra:#?}"
+        );
+        assert_schema(&events);
     }
     for process in [calm_process, victim, first] {
         assert!(process.terminate(Duration::from_secs(30)).success());
@@ -173,7 +221,10 @@ fn a_poison_record_goes_to_dead_letters_and_the_partition_goes_on() {
     let deployment = Deployment::new(broker, &topics, "one", &source);
     let sample = |s: i64| {
         let at = foreshock_wire::time::format_rfc3339(foreshock_domain::Timestamp::from_secs(1_700_000_000 + s));
-        Outgoing::new("h", format!(r#"{{"timestamp":"{at}","name":"load","value":1.5,"labels":{{"host":"h"}}}}"#))
+        Outgoing::new(
+            "h",
+            format!(r#"{{"timestamp":"{at}","name":"load","value":1.5,"labels":{{"host":"h"}}}}"#),
+        )
     };
     let poison: [&[u8]; 4] = [b"\x00\xff\xfe not a record", b"", b"{\"timestamp\":", &[b'['; 5_000]];
     let mut records: Vec<Outgoing> = (0..20).map(sample).collect();
@@ -189,7 +240,11 @@ fn a_poison_record_goes_to_dead_letters_and_the_partition_goes_on() {
         line.rsplit(' ').next()?.parse::<f64>().ok()
     };
     while metric("foreshock_samples_total") != Some(20.0) {
-        assert!(std::time::Instant::now() < until, "the partition is stuck: {:?}", metric("foreshock_samples_total"));
+        assert!(
+            std::time::Instant::now() < until,
+            "the partition is stuck: {:?}",
+            metric("foreshock_samples_total")
+        );
         std::thread::sleep(Duration::from_millis(200));
     }
     let mut letters = deployment.dead_letters();

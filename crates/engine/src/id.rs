@@ -119,6 +119,9 @@ mod tests {
             1,
         );
         assert_eq!(id.to_string(), "fbbf9ee9f12e54167f1a2400bd813594");
-        assert_eq!(event(id, EventAction::Open, 0).to_string(), "df7b13c70928de4f2ada52d21e280166");
+        assert_eq!(
+            event(id, EventAction::Open, 0).to_string(),
+            "df7b13c70928de4f2ada52d21e280166"
+        );
     }
 }

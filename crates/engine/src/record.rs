@@ -74,7 +74,10 @@ impl Output {
             to: Destination::DeadLetters,
             key: record.key.unwrap_or_default().to_vec(),
             value: record.payload.unwrap_or_default().to_vec(),
-            headers: headers.into_iter().map(|(k, v)| (Cow::Borrowed(k), v.into_bytes())).collect(),
+            headers: headers
+                .into_iter()
+                .map(|(k, v)| (Cow::Borrowed(k), v.into_bytes()))
+                .collect(),
         }
     }
 }

@@ -24,9 +24,20 @@ pub struct Received {
     pub headers: Vec<(String, Vec<u8>)>,
 }
 
+/// What the client says of errors it mends by itself is of no interest outside a group.
+pub(crate) struct Quiet;
+
+impl rdkafka::ClientContext for Quiet {
+    fn error(&self, error: KafkaError, reason: &str) {
+        tracing::debug!(%error, reason, "kafka client");
+    }
+}
+
+impl rdkafka::consumer::ConsumerContext for Quiet {}
+
 /// Reads whole topics from their beginning, committed records only, outside any group.
 pub struct TopicReader {
-    consumer: BaseConsumer,
+    consumer: BaseConsumer<Quiet>,
 }
 
 impl TopicReader {
@@ -41,7 +52,7 @@ impl TopicReader {
             .set("enable.auto.commit", "false")
             .set("isolation.level", "read_committed")
             .set("fetch.wait.max.ms", "50");
-        let consumer: BaseConsumer = config.create()?;
+        let consumer: BaseConsumer<Quiet> = config.create_with_context(Quiet)?;
         let mut list = TopicPartitionList::new();
         for topic in topics {
             for partition in partitions_of(&consumer, topic)? {

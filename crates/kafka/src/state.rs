@@ -16,7 +16,7 @@ use rdkafka::{Offset, TopicPartitionList};
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_64;
 
-use crate::reader::partitions_of;
+use crate::reader::{Quiet, partitions_of};
 use crate::settings::ConnectionSettings;
 
 /// Below the brokers' usual limit of 1 MiB a record, with room for the envelope.
@@ -134,7 +134,7 @@ pub fn newest(
         .set("isolation.level", "read_committed")
         .set("fetch.wait.max.ms", "50")
         .set("fetch.message.max.bytes", "8388608");
-    let consumer: BaseConsumer = config.create()?;
+    let consumer: BaseConsumer<Quiet> = config.create_with_context(Quiet)?;
     let partitions = partitions_of(&consumer, state_topic)?.len();
     let mut open: BTreeSet<i32> = wanted.iter().map(|(t, p)| home(t, *p, partitions)).collect();
     let mut list = TopicPartitionList::new();

@@ -10,7 +10,7 @@
 use serde::{Deserialize, Serialize};
 
 /// Oddness (−log10 p) that begins a run.
-const BEGINS: f64 = 3.0;
+const BEGINS: f64 = 2.0;
 /// Oddness that keeps a run going.
 const LASTS: f64 = 1.0;
 /// Points in a row before anything is held back.

@@ -4,8 +4,10 @@
 //! plain milliseconds and surprises plain −log10 p, so that everything here can be tested against the textbook formula.
 
 mod budget;
+mod cluster_size;
 mod combine;
 mod episode;
+mod evidence;
 mod gamma_poisson;
 mod good_turing;
 mod incomplete_beta;
@@ -13,8 +15,10 @@ mod life_table;
 mod tail;
 
 pub use budget::*;
+pub use cluster_size::*;
 pub use combine::*;
 pub use episode::*;
+pub use evidence::*;
 pub use gamma_poisson::*;
 pub use good_turing::*;
 pub use incomplete_beta::*;

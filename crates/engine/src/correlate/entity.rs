@@ -3,7 +3,7 @@ use foreshock_domain::{
     PrecursorDetail, Resolution, Score, Signal, SourcePosition, Timestamp,
 };
 use foreshock_failure::{FailureTracker, Standing, Transition};
-use foreshock_stats::{Episode, EpisodeStep, harmonic_mean_surprise};
+use foreshock_stats::{ClusterSize, Episode, EpisodeStep, Evidence, Run, harmonic_mean_surprise};
 use serde::{Deserialize, Serialize};
 
 use super::incident::{Incident, merge};
@@ -17,6 +17,12 @@ const REMEMBERED_MS: Millis = 3_600_000;
 const REMEMBERED_MAX: usize = 4;
 /// A failure's new symptoms are told at most this often.
 const SYMPTOMS_EVERY_MS: Millis = 60_000;
+/// Windows that are further apart count as independent when oddness is added up: a minute of them.
+const DEPENDENCE_WINDOWS: u32 = 6;
+/// What has been added up passes the threshold by this much at most, so that it is forgotten in minutes.
+const EVIDENCE_BEYOND: f64 = 2.0;
+/// Two questions are asked of a window, is it odd and has it been odd for long; the better answer is worth half.
+const TWO_QUESTIONS: f64 = std::f64::consts::LOG10_2;
 /// An entity that says nothing for this long of observed time can't be judged: its precursor is resolved as silent.
 const SILENT_MS: Millis = 15 * 60_000;
 
@@ -26,6 +32,8 @@ pub(crate) struct EntityState {
     name: Entity,
     tracker: FailureTracker,
     episode: Episode,
+    evidence: Evidence,
+    run: Run,
     precursor: Option<Incident>,
     failure: Option<Incident>,
     /// Precursors that resolved not long ago: id, when told, when resolved.
@@ -43,6 +51,8 @@ pub(crate) struct Surroundings<'a> {
     pub(crate) observed_ms: Millis,
     /// Surprise at which a precursor opens.
     pub(crate) threshold: f64,
+    /// How long oddness lasts in this partition.
+    pub(crate) clusters: &'a mut ClusterSize,
     pub(crate) events: &'a mut Vec<Event>,
 }
 
@@ -52,6 +62,8 @@ impl EntityState {
             name,
             tracker: FailureTracker::default(),
             episode: Episode::default(),
+            evidence: Evidence::default(),
+            run: Run::default(),
             precursor: None,
             failure: None,
             remembered: Vec::new(),
@@ -113,7 +125,12 @@ impl EntityState {
     /// The entity does its job: is it odd?
     fn judge(&mut self, cx: &mut Surroundings<'_>, windows: &[EntityWindow], signals: &[Signal], end: Timestamp) {
         let tested = windows.iter().map(|w| w.tested).fold(0, u32::saturating_add);
-        let surprise = harmonic_mean_surprise(signals.iter().map(|s| s.score().surprise()), tested);
+        let now = harmonic_mean_surprise(signals.iter().map(|s| s.score().surprise()), tested);
+        cx.clusters.learn(&mut self.run, now);
+        let lasting = self
+            .evidence
+            .add(now, DEPENDENCE_WINDOWS, cx.threshold + EVIDENCE_BEYOND);
+        let surprise = (now.max(lasting) - TWO_QUESTIONS).max(0.0);
         let score = Score::from_surprise(surprise);
         let step = self
             .episode
@@ -195,7 +212,7 @@ impl EntityState {
 
     /// The entity is failing or has just failed: what is odd now is a symptom.
     fn attach(&mut self, cx: &mut Surroundings<'_>, signals: &[Signal], end: Timestamp) {
-        self.episode = Episode::default();
+        (self.episode, self.evidence, self.run) = Default::default();
         let Some(incident) = &mut self.failure else { return };
         let new = merge(&mut incident.contributors, signals, cx.config.limits.contributors);
         if new && end - incident.told_at >= SYMPTOMS_EVERY_MS {

@@ -164,11 +164,11 @@ mod tests {
     fn an_idle_input_holds_nobody_back() {
         let mut order = settled();
         order.progress(progress("logs", 40));
-        for s in (35..=75).step_by(5) {
+        for s in (35..=115).step_by(5) {
             ticked(&mut order, s, s);
             order.progress(progress("metrics", s));
         }
-        assert_eq!(order.advance(), t(75));
+        assert_eq!(order.advance(), t(115));
     }
 
     #[test]

@@ -2,6 +2,7 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use foreshock_domain::{Entity, EntityWindow, Event, EventAction, EventKind, SignalRecord, Timestamp, Upstream};
+use foreshock_stats::ClusterSize;
 use foreshock_wire::{event, signals};
 use serde::{Deserialize, Serialize};
 
@@ -20,6 +21,7 @@ pub struct CorrelatePartition {
     order: Order,
     held: BTreeMap<HeldKey, EntityWindow>,
     entities: BTreeMap<Entity, EntityState>,
+    clusters: ClusterSize,
 }
 
 /// What a partition may look at and write to while it applies a record.
@@ -74,7 +76,10 @@ impl CorrelatePartition {
             Err(error) => {
                 cx.counters.dead_letters += 1;
                 let partition = record.from.partition;
-                let upstream = Upstream { topic: cx.config.signals_topic.clone(), partition };
+                let upstream = Upstream {
+                    topic: cx.config.signals_topic.clone(),
+                    partition,
+                };
                 cx.outputs.push(Output::dead_letter(&upstream, record, &error));
             }
         }
@@ -148,6 +153,7 @@ impl CorrelatePartition {
                 config: cx.config,
                 observed_ms,
                 threshold,
+                clusters: &mut self.clusters,
                 events,
             });
         }
@@ -180,6 +186,7 @@ impl CorrelatePartition {
                     config: cx.config,
                     observed_ms,
                     threshold,
+                    clusters: &mut self.clusters,
                     events,
                 },
             );
@@ -187,12 +194,16 @@ impl CorrelatePartition {
     }
 
     /// Surprise at which a precursor opens, so that the whole deployment stays within its budget. A partition can't see the
-    /// others; entities are spread by hash, so they hold about as many.
+    /// others; entities are spread by hash, so they hold about as many. Oddness that lasts is one alarm, so windows are
+    /// counted by the cluster.
     #[allow(clippy::cast_precision_loss)] // counts far below 2^53
     fn threshold(&self, config: &EngineConfig) -> f64 {
         let windows_a_day = 86_400_000.0 / config.windows.width_ms as f64;
         let entities = self.entities.len().max(1) as f64 * f64::from(config.signals_partitions);
-        config.alarms.budget.threshold(entities * windows_a_day)
+        config
+            .alarms
+            .budget
+            .threshold(entities * windows_a_day / self.clusters.mean())
     }
 }
 

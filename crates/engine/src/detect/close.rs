@@ -72,7 +72,9 @@ impl DetectState {
                 continue;
             };
             for (watch, watched) in slot.watches.iter().zip(watched) {
-                tally.facts.extend(cx.config.rules.fact(watch, &slot.name, watched, increase));
+                tally
+                    .facts
+                    .extend(cx.config.rules.fact(watch, &slot.name, watched, increase));
             }
         }
     }

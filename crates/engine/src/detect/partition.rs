@@ -416,7 +416,7 @@ fn new_series(cx: &Context<'_>, id: foreshock_domain::SeriesId, sample: &Sample<
         id,
         name: super::window::shorten(&name, 1_024).into(),
         entity: place_u32(owner),
-        kind: Kind::new(sample.kind),
+        kind: Kind::new(sample.kind, sample.name),
         model: SeriesModel::new(sample.kind),
         cells: super::window::Cells::default(),
         watches: cx.config.rules.watches(sample.name, sample.labels),

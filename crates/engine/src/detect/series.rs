@@ -11,12 +11,12 @@ use super::window::Cells;
 /// Windows in which a metric's kind is learned, where its format does not say.
 const KIND_WINDOWS: u16 = 32;
 
-/// Gauge or counter: told by the format, or learned from how the values move at first.
+/// Gauge or counter: told by the format or by a name that ends in `_total`, or learned from how the values move at first.
 ///
 /// A counter rises in nearly every window and falls only when its process starts anew; a gauge that happens to rise for a
 /// while, like memory in use, also stands still or falls. The first [`KIND_WINDOWS`] windows in which the series moves decide.
-/// A gauge stays one: a leak that makes it rise steadily later on is what this program is to find. A counter that keeps falling
-/// was none.
+/// A gauge stays one: a leak that makes it rise steadily later on is what this program is to find. A learned counter that keeps
+/// falling, or that comes to a stand as memory does after a start, was none.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Kind {
     decided: Option<MetricKind>,
@@ -24,16 +24,23 @@ pub(crate) struct Kind {
     windows: u16,
     rose: u16,
     falls: u16,
+    /// Rise over the present group of windows, and the greatest over any.
+    rise: f64,
+    rise_most: f64,
 }
 
 impl Kind {
-    pub(crate) fn new(told: Option<MetricKind>) -> Self {
+    pub(crate) fn new(told: Option<MetricKind>, name: &str) -> Self {
+        // OpenMetrics lets no other metric bear that ending.
+        let told = told.or_else(|| name.ends_with("_total").then_some(MetricKind::Counter));
         Self {
             decided: told,
             told: told.is_some(),
             windows: 0,
             rose: 0,
             falls: 0,
+            rise: 0.0,
+            rise_most: 0.0,
         }
     }
 
@@ -51,16 +58,20 @@ impl Kind {
         self.windows += 1;
         self.rose += u16::from(window.last > value && !fell);
         self.falls += u16::from(fell);
+        self.rise += (window.last - value).max(0.0);
         if self.windows < KIND_WINDOWS {
             return false;
         }
-        let (rose, falls) = (self.rose, self.falls);
-        (self.windows, self.rose, self.falls) = (0, 0, 0);
+        let (rose, falls, rise) = (self.rose, self.falls, self.rise);
+        (self.windows, self.rose, self.falls, self.rise) = (0, 0, 0, 0.0);
+        self.rise_most = self.rise_most.max(rise);
         if self.is_counter() {
-            if falls > 2 {
+            let stands = rose < KIND_WINDOWS / 4 || rise < self.rise_most / 50.0;
+            let was_none = falls > 2 || stands;
+            if was_none {
                 self.decided = Some(MetricKind::Gauge);
             }
-            return falls > 2;
+            return was_none;
         }
         if rose == 0 && falls == 0 {
             return false;
@@ -189,7 +200,7 @@ mod tests {
     use super::*;
 
     fn learned(values: &[f64]) -> Kind {
-        let mut kind = Kind::new(None);
+        let mut kind = Kind::new(None, "x");
         let mut before = None;
         for (i, v) in values.iter().enumerate() {
             let mut window = Aggregate::default();
@@ -211,6 +222,12 @@ mod tests {
         assert!(!learned(&wave).is_counter());
         let real_valued: Vec<f64> = (0..100).map(|i| f64::from(i) * 0.7 + 0.1).collect();
         assert!(!learned(&real_valued).is_counter());
+        // Fills up after a start, as memory does.
+        let fills: Vec<f64> = (0..200)
+            .map(|i| (1e6 * (1.0 - (-f64::from(i) / 12.0).exp())).round())
+            .collect();
+        assert!(!learned(&fills).is_counter());
+        assert!(Kind::new(None, "errors_total").is_counter());
         // Stands still, then leaks: still a gauge.
         let leak: Vec<f64> = (0..40)
             .map(|i| f64::from(1_000 + i % 2))
