@@ -3,6 +3,9 @@
 //! Each runs undisturbed, cut into random batches, and killed before and after every commit; all must write the same
 //! events and dead letters, and every event must satisfy the published schema.
 
+// A test says what is wrong by panicking.
+#![allow(clippy::unwrap_used)]
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -136,7 +139,7 @@ fn ran(name: &str, disturbance: Disturbance) -> Ran {
             .dying(crash.take());
         let ended = run(&mut log, &mut engine, &mut |report| {
             if let EpochReport::Committed { counters: c, .. } = report {
-                counters += c;
+                counters += *c;
             }
         });
         if ended.is_ok() {

@@ -53,7 +53,7 @@ class Case:
 
 def healthy(case, rng, host, until, partition=0, step=10):
     for s in range(0, until, step):
-        load = 50 + 8 * math.sin(s / 900)
+        load = 50 + 8 * math.sin(s / 100)
         case.sample(s, "requests_per_s", host, load + rng.gauss(0, 2), partition)
         case.sample(s, "memory_mib", host, 300 + load / 10 + rng.gauss(0, 1.5), partition)
         case.sample(s, "up", host, 1.0, partition)
@@ -64,7 +64,7 @@ def leak_then_down():
     case, rng = Case("leak_then_down"), random.Random(1)
     healthy(case, rng, "web-2", 4800, partition=1)
     for s in range(0, 4800, 10):
-        load = 50 + 8 * math.sin(s / 900)
+        load = 50 + 8 * math.sin(s / 100)
         leaked = max(0, s - 2700) / 6
         down = 3900 <= s < 4200
         grown = 300 + load / 10 + (leaked if s < 4200 else 0)

@@ -12,6 +12,9 @@
 //! - Outputs and offsets leave together, as one [`Epoch`], or not at all.
 //! - Every table is capped, and what the caps refuse or evict is counted in [`Counters`].
 
+// A test says what is wrong by panicking.
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::panic))]
+
 pub mod config;
 pub mod correlate;
 mod counters;

@@ -17,7 +17,7 @@ pub enum EpochReport {
     /// An epoch is committed.
     Committed {
         /// What happened in it.
-        counters: Counters,
+        counters: Box<Counters>,
         /// Series held.
         series: usize,
         /// Entities held by the second stage.
@@ -76,7 +76,7 @@ pub fn run<L: Log>(log: &mut L, engine: &mut Engine, observe: &mut dyn FnMut(Epo
                 log.commit(epoch)?;
                 let (series, entities) = engine.held();
                 observe(EpochReport::Committed {
-                    counters,
+                    counters: Box::new(counters),
                     series,
                     entities,
                     snapshot_bytes,

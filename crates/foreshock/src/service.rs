@@ -36,7 +36,9 @@ pub struct Plan {
 #[must_use]
 pub fn wall_clock() -> Clock {
     Arc::new(|| {
-        let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+        let since = std::time::SystemTime::now()
+            .duration_since(std::time::UNIX_EPOCH)
+            .unwrap_or_default();
         Timestamp::from_millis(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
     })
 }
@@ -59,7 +61,11 @@ impl Workers {
         for number in 0..plan.logs.len() {
             let (plan, vitals, stop) = (Arc::clone(&plan), Arc::clone(vitals), Arc::clone(&stop));
             let name = format!("worker-{number}");
-            threads.push(thread::Builder::new().name(name).spawn(move || work(&plan, number, &vitals, &stop))?);
+            threads.push(
+                thread::Builder::new()
+                    .name(name)
+                    .spawn(move || work(&plan, number, &vitals, &stop))?,
+            );
         }
         Ok(Self { threads, stop })
     }
@@ -106,7 +112,11 @@ fn work(plan: &Plan, number: usize, vitals: &Vitals, stop: &Arc<AtomicBool>) -> 
             Err(error) => error,
         };
         vitals.restarted(number);
-        wait = if began.elapsed() > LIVED { BACKOFF.0 } else { (wait * 2).min(BACKOFF.1) };
+        wait = if began.elapsed() > LIVED {
+            BACKOFF.0
+        } else {
+            (wait * 2).min(BACKOFF.1)
+        };
         tracing::warn!(%error, worker = number, wait_ms = wait.as_millis(), "begins again from what was committed");
         let until = Instant::now() + wait;
         while Instant::now() < until && !stop.load(Ordering::Relaxed) {
@@ -119,11 +129,22 @@ fn work(plan: &Plan, number: usize, vitals: &Vitals, stop: &Arc<AtomicBool>) -> 
 
 fn once(plan: &Plan, number: usize, vitals: &Vitals, stop: &Arc<AtomicBool>) -> Result<(), LogError> {
     let settings = plan.logs[number].clone();
-    let signals_partitions = partitions(&settings.connection, &settings.topics.signals)
-        .map_err(|error| LogError::Broker { what: "the signals topic can't be seen", error })?;
+    let signals_partitions =
+        partitions(&settings.connection, &settings.topics.signals).map_err(|error| LogError::Broker {
+            what: "the signals topic can't be seen",
+            error,
+        })?;
     let clock = Arc::clone(&plan.clock);
-    let mut log = KafkaLog::join(settings, Box::new(move || clock()), Arc::clone(stop), vitals.lag(number))?;
-    let config = EngineConfig { signals_partitions, ..plan.engine.clone() };
+    let mut log = KafkaLog::join(
+        settings,
+        Box::new(move || clock()),
+        Arc::clone(stop),
+        vitals.lag(number),
+    )?;
+    let config = EngineConfig {
+        signals_partitions,
+        ..plan.engine.clone()
+    };
     let mut engine = Engine::new(Arc::new(config));
     run(&mut log, &mut engine, &mut |report| vitals.observe(number, report))
 }

@@ -101,7 +101,7 @@ impl Vitals {
                 snapshot_bytes,
                 ..
             } => {
-                w.counters += counters;
+                w.counters += *counters;
                 w.epochs += 1;
                 w.last_commit = Some(w.alive);
                 (w.series, w.entities) = (series, entities);
@@ -312,7 +312,7 @@ mod tests {
             vitals.observe(
                 worker,
                 EpochReport::Committed {
-                    counters,
+                    counters: Box::new(counters),
                     series: 3,
                     entities: 1,
                     snapshot_bytes: 10,

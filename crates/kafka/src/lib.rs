@@ -8,6 +8,9 @@
 //! Everything that can't be told apart from a torn epoch (a failed commit, a lost assignment, a fenced producer) ends the log
 //! with an error. Its owner then builds a new one, which reads back what was committed; nothing is patched in place.
 
+// A test says what is wrong by panicking.
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::panic))]
+
 mod admin;
 mod embedded;
 mod log;

@@ -43,7 +43,10 @@ struct Noise(u64);
 impl Noise {
     #[allow(clippy::cast_precision_loss)] // 53 bits
     fn unit(&mut self) -> f64 {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        self.0 = self
+            .0
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
         (self.0 >> 11) as f64 / (1u64 << 53) as f64
     }
 
@@ -57,22 +60,39 @@ impl Noise {
 ///
 /// # Errors
 /// When standard output is closed.
-pub fn execute(args: BenchArgs) -> Result<(), CommandError> {
+pub fn execute(args: &BenchArgs) -> Result<(), CommandError> {
     let series = args.series as usize;
-    print(&format!("one core, {series} series that take turns; every number is the best of three\n\n"))?;
+    print(&format!(
+        "one core, {series} series that take turns; every number is the best of three\n\n"
+    ))?;
     let mut rows = vec![["what", "per second", "ns each", ""].map(String::from).to_vec()];
     let mut row = |what: &str, ns: f64, note: String| {
         rows.push(vec![what.into(), format!("{:.0}", 1e9 / ns), format!("{ns:.0}"), note]);
     };
-    for (format, payload) in [(Format::PlainJson, plain(7, 0, 51.25)), (Format::TelegrafJson, telegraf())] {
+    for (format, payload) in [
+        (Format::PlainJson, plain(7, 0, 51.25)),
+        (Format::TelegrafJson, telegraf()),
+    ] {
         let samples = if format == Format::TelegrafJson { 4.0 } else { 1.0 };
         let bytes = payload.len();
-        row(&format!("decode {format}"), best(|| decode(format, &payload)) / samples, format!("samples, {bytes} bytes a record"));
+        row(
+            &format!("decode {format}"),
+            best(|| decode(format, &payload)) / samples,
+            format!("samples, {bytes} bytes a record"),
+        );
     }
-    row("metric models", best(|| models(series)), format!("samples, {} bytes of model a series", SeriesModel::STATE_BYTES));
+    row(
+        "metric models",
+        best(|| models(series)),
+        format!("samples, {} bytes of model a series", SeriesModel::STATE_BYTES),
+    );
     row("template miner", best(mine), "log lines of known templates".into());
     let (ns, state) = pipeline(series)?;
-    row("whole pipeline", ns, format!("JSON samples, {state} bytes of state a series, in a snapshot"));
+    row(
+        "whole pipeline",
+        ns,
+        format!("JSON samples, {state} bytes of state a series, in a snapshot"),
+    );
     print(&table(&rows))
 }
 
@@ -127,7 +147,13 @@ fn models(series: usize) -> f64 {
     let (mut i, mut window) = (0, 0);
     let mut step = || {
         let at = start() + window * 10_000;
-        black_box(models[i].score_learn(&Point { at, value: noise.value() }, Learning::Normal));
+        black_box(models[i].score_learn(
+            &Point {
+                at,
+                value: noise.value(),
+            },
+            Learning::Normal,
+        ));
         i += 1;
         if i == series {
             (i, window) = (0, window + 1);
@@ -145,9 +171,22 @@ fn mine() -> f64 {
     let mut noise = Noise(2);
     let lines: Vec<String> = (0..512)
         .map(|i| match i % 4 {
-            0 => format!("Received block blk_{:.0} of size {:.0} from /10.250.19.102", noise.unit() * 1e12, noise.unit() * 1e8),
-            1 => format!("PacketResponder {} for block blk_{:.0} terminating", i % 3, noise.unit() * 1e12),
-            2 => format!("connection from 10.0.{}.{}:5{i} accepted by worker {}", i % 7, i % 200, i % 16),
+            0 => format!(
+                "Received block blk_{:.0} of size {:.0} from /10.250.19.102",
+                noise.unit() * 1e12,
+                noise.unit() * 1e8
+            ),
+            1 => format!(
+                "PacketResponder {} for block blk_{:.0} terminating",
+                i % 3,
+                noise.unit() * 1e12
+            ),
+            2 => format!(
+                "connection from 10.0.{}.{}:5{i} accepted by worker {}",
+                i % 7,
+                i % 200,
+                i % 16
+            ),
             _ => format!("checkpoint {i} written in {:.3} s, {} pages", noise.unit(), i * 31),
         })
         .collect();
@@ -163,19 +202,31 @@ fn pipeline(series: usize) -> Result<(f64, usize), CommandError> {
     let refused = |e: &dyn std::fmt::Display| CommandError::new(Exit::Config, e.to_string());
     let rules = Rules::new(&FailureConfig::default()).map_err(|e| refused(&e))?;
     let entity = vec!["host".into()];
-    let source = SourceConfig { topic: "metrics".into(), format: Format::PlainJson, entity };
+    let source = SourceConfig {
+        topic: "metrics".into(),
+        format: Format::PlainJson,
+        entity,
+    };
     let config = Arc::new(EngineConfig::new(vec![source], rules));
     let mut best_ns = f64::INFINITY;
     let mut state = 0;
     for _ in 0..3 {
         let mut noise = Noise(3);
-        let of = TopicPartition { topic: TopicId(1), partition: 0 };
+        let of = TopicPartition {
+            topic: TopicId(1),
+            partition: 0,
+        };
         let mut records = Vec::with_capacity(series * WINDOWS);
         for window in 0..WINDOWS {
             let timestamp = Some(start() + i64::try_from(window).unwrap_or(0) * 10_000);
             for i in 0..series {
                 let payload = Some(plain(i, window, noise.value()));
-                records.push(StoredRecord { of, timestamp, key: None, payload });
+                records.push(StoredRecord {
+                    of,
+                    timestamp,
+                    key: None,
+                    payload,
+                });
             }
         }
         let samples = records.len();
@@ -184,7 +235,9 @@ fn pipeline(series: usize) -> Result<(f64, usize), CommandError> {
         let mut log = MemoryLog::new(&mut topics, config.tick_every_ms, || 10_000).committing(16, u64::MAX);
         let began = Instant::now();
         let ran = run(&mut log, &mut engine, &mut |report| {
-            if let EpochReport::Committed { snapshot_bytes, series, .. } = report
+            if let EpochReport::Committed {
+                snapshot_bytes, series, ..
+            } = report
                 && snapshot_bytes > 0
             {
                 state = snapshot_bytes / series.max(1);

@@ -14,6 +14,7 @@ use foreshock_wire::{event, time};
 use crate::commands::recording::{Recorded, Recording};
 use crate::config::{Config, Secrets};
 use crate::error::{CommandError, Exit};
+use crate::interrupt;
 use crate::screen::{Paint, Style, print};
 use crate::service::{Plan, Workers};
 use crate::vitals::Vitals;
@@ -54,7 +55,7 @@ fn speed(text: &str) -> Result<f64, String> {
 ///
 /// # Errors
 /// When nothing was foretold, or this machine gives no port or thread.
-pub fn execute(args: DemoArgs) -> Result<(), CommandError> {
+pub fn execute(args: &DemoArgs) -> Result<(), CommandError> {
     let recording = Recording::load()?;
     let mut config = Config::parse("foreshock.toml".as_ref(), recording.config, Secrets::Leave)?;
     let broker = start_broker(&config).map_err(|e| CommandError::io("the embedded broker can't start", e))?;
@@ -62,8 +63,7 @@ pub fn execute(args: DemoArgs) -> Result<(), CommandError> {
     let paint = Paint::for_stdout();
     introduce(&recording, args.speed, paint)?;
 
-    let stop = Arc::new(AtomicBool::new(false));
-    stop_on_ctrl_c(&stop);
+    let stop = interrupt::flag();
     // Event time as the recording has it, so that ticks fit the records.
     let now = Arc::new(AtomicI64::new(recording.first().as_millis()));
     let vitals = Arc::new(Vitals::new(1));
@@ -94,7 +94,13 @@ pub fn execute(args: DemoArgs) -> Result<(), CommandError> {
 fn start_broker(config: &Config) -> Result<EmbeddedBroker, foreshock_kafka::KafkaError> {
     let t = &config.topics;
     let inputs = t.inputs.iter().map(|name| (name.as_str(), PARTITIONS));
-    let own = [(&t.signals, 2), (&t.anomalies, 1), (&t.failures, 1), (&t.dead_letters, 1), (&t.state, 1)];
+    let own = [
+        (&t.signals, 2),
+        (&t.anomalies, 1),
+        (&t.failures, 1),
+        (&t.dead_letters, 1),
+        (&t.state, 1),
+    ];
     let topics: Vec<(&str, i32)> = inputs.chain(own.map(|(name, n)| (name.as_str(), n))).collect();
     EmbeddedBroker::start(&topics)
 }
@@ -115,18 +121,12 @@ fn start_workers(
     };
     let now = Arc::clone(now);
     let clock = Arc::new(move || Timestamp::from_millis(now.load(Ordering::Relaxed)));
-    let plan = Plan { engine: config.engine.clone(), logs: vec![settings], clock };
+    let plan = Plan {
+        engine: config.engine.clone(),
+        logs: vec![settings],
+        clock,
+    };
     Workers::start(plan, vitals).map_err(|e| CommandError::io("no thread can be started", e))
-}
-
-fn stop_on_ctrl_c(stop: &Arc<AtomicBool>) {
-    let stop = Arc::clone(stop);
-    thread::spawn(move || {
-        let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() else { return };
-        if runtime.block_on(tokio::signal::ctrl_c()).is_ok() {
-            stop.store(true, Ordering::Relaxed);
-        }
-    });
 }
 
 /// Sends every record when its time has come.
@@ -203,7 +203,10 @@ fn minutes(seconds: f64) -> String {
 
 fn show(received: &Received, paint: Paint) -> Result<Option<Event>, CommandError> {
     let Ok(event) = event::decode(&received.payload) else {
-        return Err(CommandError::new(Exit::Data, "an event that can't be read came out of the pipeline"));
+        return Err(CommandError::new(
+            Exit::Data,
+            "an event that can't be read came out of the pipeline",
+        ));
     };
     let action = match event.action {
         EventAction::Open => "opens",
@@ -216,7 +219,9 @@ fn show(received: &Received, paint: Paint) -> Result<Option<Event>, CommandError
     };
     let detail = match (&event.precursor, &event.failure) {
         (Some(p), _) if event.action == EventAction::Resolve => match p.resolution {
-            Some(Resolution::Confirmed) => format!("confirmed: the failure came {} later", minutes(p.lead_s.unwrap_or(0.0))),
+            Some(Resolution::Confirmed) => {
+                format!("confirmed: the failure came {} later", minutes(p.lead_s.unwrap_or(0.0)))
+            }
             Some(Resolution::Symptom) => "the failure had begun before".to_owned(),
             Some(Resolution::Silent) => "nothing heard any more".to_owned(),
             Some(Resolution::Quiet) | None => "back to normal".to_owned(),
@@ -232,7 +237,10 @@ fn show(received: &Received, paint: Paint) -> Result<Option<Event>, CommandError
 
 /// What it comes to: was the failure foretold, and what was a false alarm?
 fn conclude(told: &[Event], paint: Paint) -> Result<(), CommandError> {
-    let opened = |kind: EventKind| told.iter().filter(move |e| e.kind == kind && e.action == EventAction::Open);
+    let opened = |kind: EventKind| {
+        told.iter()
+            .filter(move |e| e.kind == kind && e.action == EventAction::Open)
+    };
     let mut foretold = false;
     let mut text = String::from("\n");
     for failure in opened(EventKind::Failure) {
@@ -245,11 +253,18 @@ fn conclude(told: &[Event], paint: Paint) -> Result<(), CommandError> {
                 let (warned, failed) = (clock(warning.warned_at), clock(failure.started_at));
                 text += &format!("{name} failed at {failed}. Foreshock warned at {warned}: {ahead}.\n");
             }
-            None => text += &format!("{name} failed at {}, and nothing foretold it.\n", clock(failure.started_at)),
+            None => {
+                text += &format!(
+                    "{name} failed at {}, and nothing foretold it.\n",
+                    clock(failure.started_at)
+                );
+            }
         }
     }
     let failed: Vec<_> = opened(EventKind::Failure).map(|e| &e.entity).collect();
-    let others = opened(EventKind::Precursor).filter(|e| !failed.contains(&&e.entity)).count();
+    let others = opened(EventKind::Precursor)
+        .filter(|e| !failed.contains(&&e.entity))
+        .count();
     text += &match others {
         0 => "No alarm about the instances that stayed healthy.\n".to_owned(),
         1 => "One alarm about an instance that stayed healthy.\n".to_owned(),

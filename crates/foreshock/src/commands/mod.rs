@@ -19,13 +19,13 @@ use crate::error::CommandError;
 /// With the exit code of the command's contract.
 pub fn execute(command: Command) -> Result<(), CommandError> {
     match command {
-        Command::Demo(args) => demo::execute(args),
-        Command::Run(args) => run::execute(args),
+        Command::Demo(args) => demo::execute(&args),
+        Command::Run(args) => run::execute(&args),
         Command::Check(args) => check::execute(&args),
         Command::Score(args) => score::execute(&args),
         Command::Templates(args) => templates::execute(&args),
         Command::Replay(args) => replay::execute(&args),
         Command::Inspect(args) => inspect::execute(&args),
-        Command::Bench(args) => bench::execute(args),
+        Command::Bench(args) => bench::execute(&args),
     }
 }

@@ -38,7 +38,11 @@ impl Recording {
         if records.is_empty() {
             return Err(CommandError::new(Exit::Data, "the recording is empty"));
         }
-        Ok(Self { what: WHAT, config: CONFIG, records })
+        Ok(Self {
+            what: WHAT,
+            config: CONFIG,
+            records,
+        })
     }
 
     pub(crate) fn first(&self) -> Timestamp {
@@ -54,7 +58,10 @@ fn read(topic: &'static str, format: Format, packed: &'static [u8]) -> Result<Ve
     let refused = |e: &dyn std::fmt::Display| CommandError::new(Exit::Data, format!("the recorded {topic}: {e}"));
     let mut file = Opened::new(packed, None).map_err(|e| refused(&e))?;
     let (mut decoder, mut line, mut records) = (Decoder::new(format), Vec::new(), Vec::new());
-    while !matches!(file.read_line(&mut line, LINE_BYTES_MAX).map_err(|e| refused(&e))?, LineRead::End) {
+    while !matches!(
+        file.read_line(&mut line, LINE_BYTES_MAX).map_err(|e| refused(&e))?,
+        LineRead::End
+    ) {
         let (mut at, mut key) = (None, String::new());
         let seen = &mut |input: Input<'_>| {
             let own = match &input {
@@ -67,7 +74,12 @@ fn read(topic: &'static str, format: Format, packed: &'static [u8]) -> Result<Ve
         };
         decoder.decode(&line, seen).map_err(|e| refused(&e))?;
         let at = at.ok_or_else(|| refused(&"a record has no time"))?;
-        records.push(Recorded { at, topic, key, payload: line.clone() });
+        records.push(Recorded {
+            at,
+            topic,
+            key,
+            payload: line.clone(),
+        });
     }
     Ok(records)
 }

@@ -35,7 +35,7 @@ pub struct RunArgs {
 ///
 /// # Errors
 /// When the configuration is wrong, the address is taken, or a worker can't go on.
-pub fn execute(args: RunArgs) -> Result<(), CommandError> {
+pub fn execute(args: &RunArgs) -> Result<(), CommandError> {
     let config = Config::load(&args.config, Secrets::Read)?;
     let vitals = Arc::new(Vitals::new(config.workers));
     let server = http::Server::start(config.listen, http::router(Arc::clone(&vitals)))
@@ -45,7 +45,11 @@ pub fn execute(args: RunArgs) -> Result<(), CommandError> {
         sources = config.engine.sources.len(), "starts"
     );
     let logs = (0..config.workers).map(|worker| config.log_settings(worker)).collect();
-    let plan = Plan { engine: config.engine, logs, clock: wall_clock() };
+    let plan = Plan {
+        engine: config.engine,
+        logs,
+        clock: wall_clock(),
+    };
     let workers = Workers::start(plan, &vitals).map_err(|e| CommandError::io("no thread can be started", e))?;
     wait_for_end(&workers)?;
     match workers.stop(DRAIN) {
@@ -58,8 +62,10 @@ pub fn execute(args: RunArgs) -> Result<(), CommandError> {
             tracing::error!("could not drain within 25 s; what was not committed will be read again");
             process::exit(Exit::Io as i32);
         }
-        Err(LogError::Setup(error)) => Err(CommandError::new(Exit::Config, format!("the Kafka client: {error}"))
-            .at(args.config.display().to_string())),
+        Err(LogError::Setup(error)) => {
+            Err(CommandError::new(Exit::Config, format!("the Kafka client: {error}"))
+                .at(args.config.display().to_string()))
+        }
         Err(error) => Err(CommandError::io("the service can't go on", error)),
     }
 }
