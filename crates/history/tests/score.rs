@@ -104,7 +104,8 @@ fn a_spike_is_the_strangest_row_and_is_told_once() {
         .unwrap();
     assert_eq!(strangest, 900);
     assert!(rows[900][1] > 3.0, "surprise {}", rows[900][1]);
-    let told = rows[850..].iter().filter(|r| r[2] > 0.0).count();
+    // Within the refractory time; one row in a hundred passes the level at which `score` tells, and may do so elsewhere.
+    let told = rows[890..990].iter().filter(|r| r[2] > 0.0).count();
     assert_eq!(told, 1, "told once");
     for row in &rows {
         assert!(row[2] == 0.0 || row[2] == row[1], "an alert's score is the row's score");
