@@ -10,7 +10,8 @@ use foreshock_logs::{TemplateCount, TemplateId, TemplateVerdict};
 use foreshock_metrics::{Point, SeriesModel};
 
 use super::aggregate::Aggregate;
-use super::partition::{Context, DetectState, place_u32};
+use super::partition::{Context, DetectState, Scratch};
+use super::slots::place_u32;
 use super::window::{EntityTally, OpenWindow};
 
 /// After a window with a failure in it, learning stays paused this long: what follows a failure is not normal either.
@@ -20,7 +21,7 @@ const SWEEP_STEP: usize = 64;
 
 impl DetectState {
     /// Closes every window that ends at or before `until`, and says so.
-    pub(super) fn close_until(&mut self, cx: &mut Context<'_>, spare: &mut Vec<OpenWindow>, until: Timestamp) {
+    pub(super) fn close_until(&mut self, cx: &mut Context<'_>, scratch: &mut Scratch, until: Timestamp) {
         let width = cx.config.windows.width_ms;
         let mut closed = Timestamp::MIN;
         while let Some(entry) = self.open.first_entry() {
@@ -32,8 +33,8 @@ impl DetectState {
             self.close(cx, &mut window, start, start + width);
             closed = start + width;
             window.clear();
-            if spare.len() < 8 {
-                spare.push(window);
+            if scratch.spare.len() < 8 {
+                scratch.spare.push(window);
             }
         }
         // At a restart of the clock `until` is the end of time: what was reached is the last window that held anything.

@@ -10,6 +10,7 @@ mod close;
 mod entities;
 mod partition;
 mod series;
+mod slots;
 mod window;
 
 pub(crate) use partition::Context;

@@ -10,7 +10,8 @@ use xxhash_rust::xxh3::xxh3_64;
 use super::aggregate::Taken;
 use super::clock::{Admission, EventClock};
 use super::entities::EntityTable;
-use super::series::{Kind, SeriesSlot, SeriesTable};
+use super::series::{Kind, SeriesSlot, SeriesTable, series_id};
+use super::slots::place_u32;
 use super::window::{EntityTally, OpenWindow};
 use crate::config::{EngineConfig, SourceConfig};
 use crate::counters::Counters;
@@ -25,8 +26,29 @@ pub(crate) struct Context<'a> {
     pub(crate) outputs: &'a mut Vec<Output>,
 }
 
+/// Memory that is used again for every record and is no part of the state.
+#[derive(Default)]
+pub(crate) struct Scratch {
+    /// Cleared windows.
+    pub(super) spare: Vec<OpenWindow>,
+    /// Name of the entity at hand.
+    entity: String,
+    /// Bytes of the series at hand.
+    series: Vec<u8>,
+}
+
+/// One input that was believed, and the window it belongs to.
+struct Arrival<'a> {
+    record: &'a Record<'a>,
+    input: &'a Input<'a>,
+    at: Timestamp,
+    start: Timestamp,
+    /// `start` over the width.
+    window: i64,
+}
+
 /// The state of one partition of an input topic: a pure function of its records, in order.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Serialize, Deserialize)]
 pub(crate) struct DetectState {
     pub(super) upstream: Upstream,
     pub(super) clock: EventClock,
@@ -46,10 +68,7 @@ pub(crate) struct DetectState {
 pub struct DetectPartition {
     decoder: Decoder,
     state: DetectState,
-    /// Cleared windows, kept for their memory.
-    spare: Vec<OpenWindow>,
-    /// Name of the entity at hand.
-    entity: String,
+    scratch: Scratch,
 }
 
 impl DetectPartition {
@@ -79,8 +98,7 @@ impl DetectPartition {
         Self {
             decoder: Decoder::new(source.format),
             state,
-            spare: Vec::new(),
-            entity: String::new(),
+            scratch: Scratch::default(),
         }
     }
 
@@ -114,12 +132,11 @@ impl DetectPartition {
         let Self {
             decoder,
             state,
-            spare,
-            entity,
+            scratch,
         } = self;
         state.last_offset = record.offset;
         let decoded = decoder.decode(record.payload.unwrap_or_default(), &mut |input| {
-            state.take(cx, spare, entity, record, &input);
+            state.take(cx, scratch, record, &input);
         });
         match decoded {
             Ok(decoded) => cx.counters.fields_skipped += decoded.skipped as u64,
@@ -162,14 +179,7 @@ fn name_entity(source: &SourceConfig, input: &Input<'_>, key: Option<&[u8]>, nam
 }
 
 impl DetectState {
-    fn take(
-        &mut self,
-        cx: &mut Context<'_>,
-        spare: &mut Vec<OpenWindow>,
-        entity: &mut String,
-        record: &Record<'_>,
-        input: &Input<'_>,
-    ) {
+    fn take(&mut self, cx: &mut Context<'_>, scratch: &mut Scratch, record: &Record<'_>, input: &Input<'_>) {
         let own = match input {
             Input::Sample(s) => s.at,
             Input::Line(l) => l.at,
@@ -196,7 +206,7 @@ impl DetectState {
             Admission::Taken => {}
             Admission::Restarted => {
                 cx.counters.clock_resets += 1;
-                self.close_until(cx, spare, Timestamp::LATEST);
+                self.close_until(cx, scratch, Timestamp::LATEST);
                 self.closed_until = Timestamp::MIN;
             }
             Admission::Future => return cx.counters.future += 1,
@@ -212,43 +222,40 @@ impl DetectState {
         if let Some(watermark) = self.clock.watermark(cx.config.windows.lateness_ms) {
             let until = watermark.window_start(width);
             if until > self.closed_until {
-                self.close_until(cx, spare, until);
+                self.close_until(cx, scratch, until);
             }
         }
+        let window = start.as_millis().div_euclid(width);
+        let arrival = Arrival {
+            record,
+            input,
+            at,
+            start,
+            window,
+        };
         match input {
-            Input::Sample(sample) => self.take_sample(cx, spare, entity, record, input, sample, at, start),
-            Input::Line(line) => self.take_line(cx, spare, entity, record, input, line, at, start),
+            Input::Sample(sample) => self.take_sample(cx, scratch, &arrival, sample),
+            Input::Line(line) => self.take_line(cx, scratch, &arrival, line),
             Input::Incident(_) => {}
         }
     }
 
-    #[allow(clippy::too_many_arguments)] // the parts of one record, split by the caller so that they can be borrowed apart
-    fn take_sample(
-        &mut self,
-        cx: &mut Context<'_>,
-        spare: &mut Vec<OpenWindow>,
-        entity: &mut String,
-        record: &Record<'_>,
-        input: &Input<'_>,
-        sample: &Sample<'_>,
-        at: Timestamp,
-        start: Timestamp,
-    ) {
-        let id = self.series.id(sample.name, sample.labels);
-        let place = if let Some(place) = self.series.place(id) {
-            place
-        } else {
-            name_entity(cx.source, input, record.key, entity);
-            let Some(owner) = self.entities.place_or_insert(entity, cx.config.limits.entities) else {
-                return cx.counters.entities_refused += 1;
-            };
-            if self.series.len() >= cx.config.limits.series {
-                // Refused, and yet the entity was heard.
-                cx.counters.series_refused += 1;
-                self.tally(spare, owner, start, cx.config.windows.width_ms, record.offset);
-                return;
+    fn take_sample(&mut self, cx: &mut Context<'_>, scratch: &mut Scratch, arrival: &Arrival<'_>, sample: &Sample<'_>) {
+        let id = series_id(&mut scratch.series, sample.name, sample.labels);
+        let place = match self.series.place(&id) {
+            Some(place) => place,
+            None => {
+                let Some(owner) = self.owner(cx, scratch, arrival) else {
+                    return;
+                };
+                if self.series.len() >= cx.config.limits.series {
+                    // Refused, and yet the entity was heard.
+                    cx.counters.series_refused += 1;
+                    self.tally(scratch, owner, arrival);
+                    return;
+                }
+                self.series.insert(new_series(cx, id, sample, owner))
             }
-            self.series.insert(new_series(cx, id, sample, owner))
         };
         let Some(slot) = self.series.get_mut(place) else { return };
         if slot.watches_of != cx.config.rules.fingerprint() {
@@ -259,23 +266,22 @@ impl DetectState {
                 window.watched.remove(&place_u32(place));
             }
         }
-        let index = start.as_millis().div_euclid(cx.config.windows.width_ms);
-        let window = open_window(&mut self.open, spare, start);
+        let window = open_window(&mut self.open, scratch, arrival.start);
         // The place is checked: after the sources' clocks were set back a window of the same index may be open anew.
         let known = slot
             .cells
-            .get(index)
+            .get(arrival.window)
             .filter(|c| window.series.get(*c).is_some_and(|(p, _)| *p == place_u32(place)));
         let cell = known.unwrap_or_else(|| {
             let cell = window.series.len();
             window
                 .series
                 .push((place_u32(place), super::aggregate::Aggregate::default()));
-            slot.cells.set(index, cell);
+            slot.cells.set(arrival.window, cell);
             cell
         });
         let owner = slot.entity as usize;
-        match window.series[cell].1.add(at, sample.value) {
+        match window.series[cell].1.add(arrival.at, sample.value) {
             Taken::Duplicate => return cx.counters.duplicates += 1,
             Taken::Missing => cx.counters.missing += 1,
             Taken::Finite => {}
@@ -283,30 +289,18 @@ impl DetectState {
         if !slot.watches.is_empty() {
             let fresh = || slot.watches.iter().map(|w| cx.config.rules.window(w)).collect();
             for watched in window.watched.entry(place_u32(place)).or_insert_with(fresh) {
-                watched.observe(at, sample.value);
+                watched.observe(arrival.at, sample.value);
             }
         }
         cx.counters.samples += 1;
-        if let Some(tally) = self.tally(spare, owner, start, cx.config.windows.width_ms, record.offset) {
+        if let Some(tally) = self.tally(scratch, owner, arrival) {
             tally.samples += 1;
         }
     }
 
-    #[allow(clippy::too_many_arguments)] // as above
-    fn take_line(
-        &mut self,
-        cx: &mut Context<'_>,
-        spare: &mut Vec<OpenWindow>,
-        entity: &mut String,
-        record: &Record<'_>,
-        input: &Input<'_>,
-        line: &LogLine<'_>,
-        at: Timestamp,
-        start: Timestamp,
-    ) {
-        name_entity(cx.source, input, record.key, entity);
-        let Some(owner) = self.entities.place_or_insert(entity, cx.config.limits.entities) else {
-            return cx.counters.entities_refused += 1;
+    fn take_line(&mut self, cx: &mut Context<'_>, scratch: &mut Scratch, arrival: &Arrival<'_>, line: &LogLine<'_>) {
+        let Some(owner) = self.owner(cx, scratch, arrival) else {
+            return;
         };
         let mined = self
             .miner
@@ -315,12 +309,12 @@ impl DetectState {
         let rule = cx.config.rules.line_rule(line.level, line.message);
         cx.counters.lines += 1;
         let cap = cx.config.limits.templates_per_window;
-        let Some(tally) = self.tally(spare, owner, start, cx.config.windows.width_ms, record.offset) else {
+        let Some(tally) = self.tally(scratch, owner, arrival) else {
             return;
         };
         tally.lines += 1;
         if let Some(rule) = rule {
-            tally.line_matched(rule, at, line.message);
+            tally.line_matched(rule, arrival.at, line.message);
         }
         // Past the cap all further templates share one tally, so that counts still sum.
         let id = if tally.templates.len() < cap || tally.templates.contains_key(&mined.id.0) {
@@ -334,20 +328,25 @@ impl DetectState {
         template.level = template.level.max(line.level);
     }
 
+    /// The place of the entity that an input belongs to; `None`, and counted, where there is no room for it.
+    fn owner(&mut self, cx: &mut Context<'_>, scratch: &mut Scratch, arrival: &Arrival<'_>) -> Option<usize> {
+        name_entity(cx.source, arrival.input, arrival.record.key, &mut scratch.entity);
+        let owner = self
+            .entities
+            .place_or_insert(&scratch.entity, cx.config.limits.entities);
+        if owner.is_none() {
+            cx.counters.entities_refused += 1;
+        }
+        owner
+    }
+
     /// The tally of an entity in a window.
-    fn tally(
-        &mut self,
-        spare: &mut Vec<OpenWindow>,
-        entity: usize,
-        start: Timestamp,
-        width_ms: i64,
-        offset: i64,
-    ) -> Option<&mut EntityTally> {
+    fn tally(&mut self, scratch: &mut Scratch, entity: usize, arrival: &Arrival<'_>) -> Option<&mut EntityTally> {
         let slot = self.entities.get_mut(entity)?;
-        let index = start.as_millis().div_euclid(width_ms);
-        let window = open_window(&mut self.open, spare, start);
+        let offset = arrival.record.offset;
+        let window = open_window(&mut self.open, scratch, arrival.start);
         let owned = |c: &usize| window.entities.get(*c).is_some_and(|t| t.entity == place_u32(entity));
-        let known = slot.cells.get(index).filter(owned);
+        let known = slot.cells.get(arrival.window).filter(owned);
         let cell = known.unwrap_or_else(|| {
             let cell = window.entities.len();
             window.entities.push(EntityTally {
@@ -355,7 +354,7 @@ impl DetectState {
                 offset_first: offset,
                 ..Default::default()
             });
-            slot.cells.set(index, cell);
+            slot.cells.set(arrival.window, cell);
             cell
         });
         let tally = window.entities.get_mut(cell)?;
@@ -426,15 +425,11 @@ fn new_series(cx: &Context<'_>, id: foreshock_domain::SeriesId, sample: &Sample<
     }
 }
 
-/// Tables are capped far below 2^32 places.
-pub(super) fn place_u32(place: usize) -> u32 {
-    u32::try_from(place).unwrap_or(u32::MAX)
-}
-
 fn open_window<'a>(
     open: &'a mut BTreeMap<Timestamp, OpenWindow>,
-    spare: &mut Vec<OpenWindow>,
+    scratch: &mut Scratch,
     start: Timestamp,
 ) -> &'a mut OpenWindow {
-    open.entry(start).or_insert_with(|| spare.pop().unwrap_or_default())
+    open.entry(start)
+        .or_insert_with(|| scratch.spare.pop().unwrap_or_default())
 }

@@ -1,11 +1,11 @@
 use foreshock_domain::{LabelPairs, MetricKind, SeriesId, Timestamp};
 use foreshock_failure::SeriesWatch;
 use foreshock_metrics::SeriesModel;
-use rustc_hash::FxHashMap;
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::aggregate::Aggregate;
+use super::slots::{Keyed, Slots};
 use super::window::Cells;
 
 /// Windows in which a metric's kind is learned, where its format does not say.
@@ -107,92 +107,31 @@ pub(crate) struct SeriesSlot {
     pub(crate) heard: Timestamp,
 }
 
-/// All series of a partition. A slot keeps its place for life, so that outputs follow the log's order and never a hash's.
-#[derive(Debug, Default, Serialize, Deserialize)]
-pub(crate) struct SeriesTable {
-    slots: Vec<Option<SeriesSlot>>,
-    #[serde(skip)]
-    places: FxHashMap<SeriesId, u32>,
-    /// Freed places, reused last first; kept in the state because the order decides where a new series goes.
-    free: Vec<u32>,
-    #[serde(skip)]
-    scratch: Vec<u8>,
+impl Keyed for SeriesSlot {
+    type Key = SeriesId;
+
+    fn key(&self) -> SeriesId {
+        self.id
+    }
 }
 
-impl SeriesTable {
-    /// Id of a series: a 64-bit hash of its name and sorted labels, each with its length. Cost: one pass over the bytes, no
-    /// allocation.
-    pub(crate) fn id(&mut self, name: &str, labels: &LabelPairs<'_>) -> SeriesId {
-        let key = &mut self.scratch;
-        key.clear();
-        let mut push = |part: &str| {
-            key.extend_from_slice(&(part.len() as u32).to_le_bytes());
-            key.extend_from_slice(part.as_bytes());
-        };
-        push(name);
-        for (k, v) in labels {
-            push(k);
-            push(v);
-        }
-        SeriesId(xxh3_64(key))
-    }
+/// All series of a partition.
+pub(crate) type SeriesTable = Slots<SeriesSlot>;
 
-    pub(crate) fn place(&self, id: SeriesId) -> Option<usize> {
-        self.places.get(&id).map(|p| *p as usize)
+/// Id of a series: a 64-bit hash of its name and sorted labels, each with its length. `scratch` is reused. Cost: one pass
+/// over the bytes, no allocation.
+pub(crate) fn series_id(scratch: &mut Vec<u8>, name: &str, labels: &LabelPairs<'_>) -> SeriesId {
+    scratch.clear();
+    let mut push = |part: &str| {
+        scratch.extend_from_slice(&(part.len() as u32).to_le_bytes());
+        scratch.extend_from_slice(part.as_bytes());
+    };
+    push(name);
+    for (k, v) in labels {
+        push(k);
+        push(v);
     }
-
-    pub(crate) fn len(&self) -> usize {
-        self.places.len()
-    }
-
-    /// Highest place ever used, plus one.
-    pub(crate) fn places(&self) -> usize {
-        self.slots.len()
-    }
-
-    pub(crate) fn get(&self, place: usize) -> Option<&SeriesSlot> {
-        self.slots.get(place).and_then(Option::as_ref)
-    }
-
-    pub(crate) fn get_mut(&mut self, place: usize) -> Option<&mut SeriesSlot> {
-        self.slots.get_mut(place).and_then(Option::as_mut)
-    }
-
-    #[allow(clippy::cast_possible_truncation)] // the cap is far below 2^32
-    pub(crate) fn insert(&mut self, slot: SeriesSlot) -> usize {
-        let id = slot.id;
-        let place = match self.free.pop() {
-            Some(place) => {
-                self.slots[place as usize] = Some(slot);
-                place
-            }
-            None => {
-                self.slots.push(Some(slot));
-                (self.slots.len() - 1) as u32
-            }
-        };
-        self.places.insert(id, place);
-        place as usize
-    }
-
-    #[allow(clippy::cast_possible_truncation)] // as above
-    pub(crate) fn remove(&mut self, place: usize) {
-        if let Some(slot) = self.slots.get_mut(place).and_then(Option::take) {
-            self.places.remove(&slot.id);
-            self.free.push(place as u32);
-        }
-    }
-
-    /// Finds the series again after loading; the index is not part of the state.
-    #[allow(clippy::cast_possible_truncation)] // as above
-    pub(crate) fn index(&mut self) {
-        self.places = self
-            .slots
-            .iter()
-            .enumerate()
-            .filter_map(|(i, s)| Some((s.as_ref()?.id, i as u32)))
-            .collect();
-    }
+    SeriesId(xxh3_64(scratch))
 }
 
 #[cfg(test)]
@@ -244,10 +183,10 @@ mod tests {
 
     #[test]
     fn ids_tell_apart_what_only_concatenates_alike() {
-        let mut table = SeriesTable::default();
-        let a = table.id("ab", &[("c".into(), "d".into())]);
-        let b = table.id("abc", &[("".into(), "d".into())]);
+        let mut scratch = Vec::new();
+        let a = series_id(&mut scratch, "ab", &[("c".into(), "d".into())]);
+        let b = series_id(&mut scratch, "abc", &[("".into(), "d".into())]);
         assert_ne!(a, b);
-        assert_eq!(a, table.id("ab", &[("c".into(), "d".into())]));
+        assert_eq!(a, series_id(&mut scratch, "ab", &[("c".into(), "d".into())]));
     }
 }

@@ -20,6 +20,11 @@ use crate::screen::{print, table};
 
 /// Each measurement repeats until this much time has gone by.
 const LONG_ENOUGH: Duration = Duration::from_millis(800);
+/// Age of a series that is just past the warm-up, and of one that is at home; in points.
+const YOUNG: usize = 40;
+const GROWN: usize = 3_000;
+/// Few, so that they grow up in a second.
+const GROWN_SERIES: usize = 500;
 /// Windows of ten seconds in the pipeline's input: past the warm-up, so that most of them are scored.
 const WINDOWS: usize = 64;
 
@@ -81,10 +86,16 @@ pub fn execute(args: &BenchArgs) -> Result<(), CommandError> {
             format!("samples, {bytes} bytes a record"),
         );
     }
+    let bytes = SeriesModel::STATE_BYTES;
     row(
-        "metric models",
-        best(|| models(series)),
-        format!("samples, {} bytes of model a series", SeriesModel::STATE_BYTES),
+        "metric models, young",
+        best(|| models(series, YOUNG)),
+        format!("samples of series {YOUNG} points old, {bytes} bytes of model a series"),
+    );
+    row(
+        "metric models, grown",
+        best(|| models(GROWN_SERIES, GROWN)),
+        format!("samples of {GROWN_SERIES} series {GROWN} points old: tails are fitted seldom by then"),
     );
     row("template miner", best(mine), "log lines of known templates".into());
     let (ns, state) = pipeline(series)?;
@@ -141,7 +152,7 @@ fn decode(format: Format, payload: &[u8]) -> f64 {
     })
 }
 
-fn models(series: usize) -> f64 {
+fn models(series: usize, age: usize) -> f64 {
     let mut models = vec![SeriesModel::new(None); series];
     let mut noise = Noise(1);
     let (mut i, mut window) = (0, 0);
@@ -159,8 +170,7 @@ fn models(series: usize) -> f64 {
             (i, window) = (0, window + 1);
         }
     };
-    // Past the warm-up, where the models do all their work.
-    for _ in 0..series * 40 {
+    for _ in 0..series * age {
         step();
     }
     nanoseconds(step)
