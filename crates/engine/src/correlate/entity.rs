@@ -1,3 +1,5 @@
+use std::collections::BTreeMap;
+
 use foreshock_domain::{
     Entity, EntityWindow, Event, EventAction, EventKind, FailureDetail, Grade, IncidentId, Millis, PrecededBy,
     PrecursorDetail, Resolution, Score, Signal, SourcePosition, Timestamp,
@@ -17,8 +19,10 @@ const REMEMBERED_MS: Millis = 3_600_000;
 const REMEMBERED_MAX: usize = 4;
 /// A failure's new symptoms are told at most this often.
 const SYMPTOMS_EVERY_MS: Millis = 60_000;
-/// Windows that are further apart count as independent when oddness is added up: a minute of them.
-const DEPENDENCE_WINDOWS: u32 = 6;
+/// Windows that are further apart count as independent when oddness is added up.
+const DEPENDENCE_WINDOWS: u32 = 12;
+/// Series and templates whose lasting oddness is kept at a time.
+const LASTING_MAX: usize = 128;
 /// What has been added up passes the threshold by this much at most, so that it is forgotten in minutes.
 const EVIDENCE_BEYOND: f64 = 2.0;
 /// Two questions are asked of a window, is it odd and has it been odd for long; the better answer is worth half.
@@ -32,7 +36,8 @@ pub(crate) struct EntityState {
     name: Entity,
     tracker: FailureTracker,
     episode: Episode,
-    evidence: Evidence,
+    /// Oddness of each series and template added up over windows, by id; those that came to nothing are dropped.
+    lasting: BTreeMap<Box<str>, Evidence>,
     run: Run,
     precursor: Option<Incident>,
     failure: Option<Incident>,
@@ -62,7 +67,7 @@ impl EntityState {
             name,
             tracker: FailureTracker::default(),
             episode: Episode::default(),
-            evidence: Evidence::default(),
+            lasting: BTreeMap::new(),
             run: Run::default(),
             precursor: None,
             failure: None,
@@ -127,9 +132,7 @@ impl EntityState {
         let tested = windows.iter().map(|w| w.tested).fold(0, u32::saturating_add);
         let now = harmonic_mean_surprise(signals.iter().map(|s| s.score().surprise()), tested);
         cx.clusters.learn(&mut self.run, now);
-        let lasting = self
-            .evidence
-            .add(now, DEPENDENCE_WINDOWS, cx.threshold + EVIDENCE_BEYOND);
+        let lasting = self.add_up(signals, tested, cx.threshold);
         let surprise = (now.max(lasting) - TWO_QUESTIONS).max(0.0);
         let score = Score::from_surprise(surprise);
         let step = self
@@ -154,6 +157,25 @@ impl EntityState {
             }
             EpisodeStep::Closed => self.resolve_precursor(cx, Resolution::Quiet, end, None),
         }
+    }
+
+    /// Adds this window's oddness to what each series and template has shown before, and fuses the sums. Time comes first:
+    /// so the number of series is paid for once, and not again in every window.
+    fn add_up(&mut self, signals: &[Signal], tested: u32, threshold: f64) -> f64 {
+        for signal in signals {
+            if self.lasting.len() < LASTING_MAX && !self.lasting.contains_key(&signal.id) {
+                self.lasting.insert(signal.id.clone(), Evidence::default());
+            }
+        }
+        let most = threshold + EVIDENCE_BEYOND + f64::from(tested.max(1)).log10();
+        let mut sums = Vec::with_capacity(self.lasting.len());
+        self.lasting.retain(|id, evidence| {
+            let here = signals.iter().filter(|s| s.id == *id).map(|s| s.score().surprise());
+            let sum = evidence.add(here.fold(0.0, f64::max), DEPENDENCE_WINDOWS, most);
+            sums.push(sum);
+            sum > 0.0
+        });
+        harmonic_mean_surprise(sums.into_iter(), tested)
     }
 
     fn open_precursor(
@@ -212,7 +234,8 @@ impl EntityState {
 
     /// The entity is failing or has just failed: what is odd now is a symptom.
     fn attach(&mut self, cx: &mut Surroundings<'_>, signals: &[Signal], end: Timestamp) {
-        (self.episode, self.evidence, self.run) = Default::default();
+        (self.episode, self.run) = Default::default();
+        self.lasting.clear();
         let Some(incident) = &mut self.failure else { return };
         let new = merge(&mut incident.contributors, signals, cx.config.limits.contributors);
         if new && end - incident.told_at >= SYMPTOMS_EVERY_MS {
