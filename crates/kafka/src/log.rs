@@ -69,6 +69,8 @@ pub struct KafkaLog {
     stop: Arc<AtomicBool>,
     /// A record that came along with a rebalance and waits until that was told.
     waiting: Option<OwnedMessage>,
+    /// Whether records were asked for since the clock last had its way: however slow commits are, reading goes on.
+    has_read: bool,
     next_epoch: Instant,
     next_snapshot: Instant,
     next_tick: Instant,
@@ -120,6 +122,7 @@ impl KafkaLog {
             clock,
             stop,
             waiting: None,
+            has_read: false,
         })
     }
 
@@ -134,12 +137,17 @@ impl KafkaLog {
         if self.stop.load(Ordering::Relaxed) {
             return Ok(Some(Polled::End));
         }
+        if !self.has_read {
+            return Ok(None);
+        }
         let now = Instant::now();
         if now >= self.next_tick {
+            self.has_read = false;
             self.next_tick = now + self.settings.cadence.tick;
             return Ok(Some(Polled::Tick((self.clock)())));
         }
         if now >= self.next_epoch {
+            self.has_read = false;
             self.next_epoch = now + self.settings.cadence.epoch;
             let snapshot = now >= self.next_snapshot;
             if snapshot {
@@ -295,6 +303,7 @@ impl Log for KafkaLog {
         if let Some(due) = self.due()? {
             return Ok(due);
         }
+        self.has_read = true;
         let mut read = 0;
         if let Some(message) = self.waiting.take()
             && let Some(record) = record_of(&self.settings, &message)

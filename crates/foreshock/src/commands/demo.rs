@@ -21,6 +21,8 @@ use crate::vitals::Vitals;
 
 /// After the last record was sent, the pipeline has this long to say something more.
 const QUIET: Duration = Duration::from_secs(4);
+/// The first member of a group waits for others; a broker gives it its partitions after some seconds.
+const JOIN_MAX: Duration = Duration::from_secs(30);
 /// Partitions of each input topic.
 const PARTITIONS: i32 = 2;
 
@@ -71,6 +73,7 @@ pub fn execute(args: &DemoArgs) -> Result<(), CommandError> {
     let reader = TopicReader::new(&config.connection, &[&config.topics.anomalies, &config.topics.failures])
         .map_err(|e| CommandError::io("the embedded broker can't be read", e))?;
     let sender = Sender::new(&config.connection).map_err(|e| CommandError::io("the embedded broker", e))?;
+    wait_until_ready(&vitals, &stop)?;
     let sent = Arc::new(AtomicBool::new(false));
     let replay = {
         let (stop, sent, records, speed) = (Arc::clone(&stop), Arc::clone(&sent), recording.records, args.speed);
@@ -83,6 +86,7 @@ pub fn execute(args: &DemoArgs) -> Result<(), CommandError> {
     let told = watch(&reader, &stop, &sent, args.duration, paint);
     stop.store(true, Ordering::Relaxed);
     let replayed = replay.join();
+    tracing::debug!(vitals = vitals.prometheus(), "has replayed");
     let _ = workers.stop(Duration::from_secs(10));
     let told = told?;
     if let Ok(Err(error)) = replayed {
@@ -127,6 +131,22 @@ fn start_workers(
         clock,
     };
     Workers::start(plan, vitals).map_err(|e| CommandError::io("no thread can be started", e))
+}
+
+/// Replaying faster than life, a few seconds before the pipeline listens would be half an hour of records.
+fn wait_until_ready(vitals: &Vitals, stop: &AtomicBool) -> Result<(), CommandError> {
+    let began = Instant::now();
+    while !vitals.is_ready() && !stop.load(Ordering::Relaxed) {
+        if began.elapsed() > JOIN_MAX {
+            return Err(CommandError::new(
+                Exit::Io,
+                "the pipeline did not get its partitions from the embedded broker",
+            )
+            .help("this machine seems to be very busy; try again"));
+        }
+        thread::sleep(Duration::from_millis(20));
+    }
+    Ok(())
 }
 
 /// Sends every record when its time has come.
