@@ -309,3 +309,18 @@ fn a_state_that_is_none_is_65() {
         err(&output)
     );
 }
+
+#[test]
+fn the_demo_foretells_the_failure_and_ends_by_itself() {
+    let output = Command::new(env!("CARGO_BIN_EXE_foreshock"))
+        .arg("demo")
+        .output()
+        .unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(output.status.code(), Some(0), "{text}");
+    assert!(text.contains("PRECURSOR opens  shop-2"), "{text}");
+    assert!(
+        text.contains("shop-2 failed at 22:00:01. Foreshock warned at"),
+        "{text}"
+    );
+}

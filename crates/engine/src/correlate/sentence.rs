@@ -58,12 +58,14 @@ fn phrase(c: &Contributor) -> String {
         (_, Direction::Up) => "is too high",
         _ => "is unusual",
     };
+    // What rounding left of a range that is a point at zero is not worth a reader's time.
+    let around_zero = |x: f64| if x.abs() < c.actual.abs() * 1e-6 { 0.0 } else { x };
     format!(
         "{} {what}: {} where {} to {} is usual",
         c.name,
         number(c.actual),
-        number(c.lower),
-        number(c.upper)
+        number(around_zero(c.lower)),
+        number(around_zero(c.upper))
     )
 }
 
