@@ -315,8 +315,8 @@ fn the_demo_foretells_the_failure_and_ends_by_itself() {
     let output = Command::new(env!("CARGO_BIN_EXE_foreshock"))
         .arg("demo")
         .output()
-        .unwrap();
-    let text = String::from_utf8(output.stdout).unwrap();
+        .expect("the demo runs");
+    let text = String::from_utf8(output.stdout).expect("text");
     assert_eq!(output.status.code(), Some(0), "{text}");
     assert!(text.contains("PRECURSOR opens  shop-2"), "{text}");
     assert!(
