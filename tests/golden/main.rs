@@ -202,10 +202,7 @@ fn killed_at_every_commit_writes_the_same() {
             "{name}: too few commits ({}) to kill at",
             plain.commits
         );
-        // Every commit of the undisturbed run, up to a bound that keeps the test short; the step is odd, so that both
-        // commits with a snapshot and commits without one are hit.
-        let step = (plain.commits / 40).max(1) | 1;
-        for n in (0..plain.commits).step_by(usize::try_from(step).unwrap()) {
+        for n in 0..plain.commits {
             for crash in [Crash::Before(n), Crash::After(n)] {
                 let killed = ran(
                     &name,
