@@ -1,0 +1,3 @@
+//! Data to be scored: what is read from disk.
+
+pub mod nab;
