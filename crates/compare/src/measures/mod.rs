@@ -1,6 +1,8 @@
 //! How well a ranking of rows finds what is labelled.
 
+pub mod events;
 pub mod nab;
+pub mod vus_pr;
 
 use serde::Serialize;
 
