@@ -22,7 +22,9 @@ use clap::{Parser, Subcommand};
 const EXAMPLES: &str = "Examples:
   foreshock-compare nab nab/                 # scores of the benchmark, with held-out and blind-alarm controls
   foreshock-compare nab nab/ --json          # the same for scripts
-  foreshock-compare nab nab/ --per-file      # where windows are missed and false alarms raised";
+  foreshock-compare nab nab/ --per-file      # where windows are missed and false alarms raised
+  foreshock-compare injected --half tune --methods foreshock --by-family
+  foreshock-compare injected --contaminated  # with outliers in the warm-up";
 
 /// Ours and rivals on the same data in the same run
 #[derive(Debug, Parser)]
@@ -39,6 +41,8 @@ struct Cli {
 enum Command {
     /// The Numenta Anomaly Benchmark: best, held-out and fixed threshold, beside an alarm every 600 rows
     Nab(commands::nab::Options),
+    /// Injected anomalies of nine kinds in nineteen families of series, by kind
+    Injected(commands::injected::Options),
 }
 
 fn run(cli: &Cli) -> Result<String> {
@@ -54,6 +58,17 @@ fn run(cli: &Cli) -> Result<String> {
                 && let Some(first) = rated.first()
             {
                 out += &commands::nab::per_file(options, first)?;
+            }
+            Ok(out)
+        }
+        Command::Injected(options) => {
+            let evaluations = commands::injected::measure(options);
+            if cli.json {
+                return Ok(serde_json::to_string_pretty(&evaluations)?);
+            }
+            let mut out = commands::injected::tables(&evaluations);
+            if options.by_family {
+                out += &commands::injected::by_family(&evaluations);
             }
             Ok(out)
         }

@@ -1,3 +1,4 @@
 //! One file a subcommand.
 
+pub mod injected;
 pub mod nab;

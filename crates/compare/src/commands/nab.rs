@@ -14,7 +14,7 @@ use crate::interval::Interval;
 use crate::measures::MeanSd;
 use crate::measures::nab::{PROFILES, RatedFile, at_threshold, best, blind_alarms, held_out, rate};
 use crate::parallel::in_parallel;
-use crate::rivals::{Ours, Scorer};
+use crate::rivals::{Method, Shape};
 use crate::table::Table;
 
 /// Rows between two blind alarms.
@@ -60,7 +60,10 @@ pub struct Rated {
 
 /// Alerts of ours on one file: the surprise where an event opens or escalates.
 fn alerts(file: &NabFile) -> Vec<f64> {
-    let mut scorer = Ours::new(1);
+    let mut scorer = Method::Foreshock.scorer(Shape {
+        metrics: 1,
+        period: None,
+    });
     let mut episode = Episode::default();
     let mut interval = Interval::default();
     let rule = AlertRule::default();
