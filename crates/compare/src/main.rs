@@ -11,6 +11,7 @@ mod interval;
 mod measures;
 mod parallel;
 mod rivals;
+mod selection;
 mod table;
 
 use std::io::Write;
@@ -23,7 +24,8 @@ const EXAMPLES: &str = "Examples:
   foreshock-compare nab nab/                 # scores of the benchmark, with held-out and blind-alarm controls
   foreshock-compare nab nab/ --json          # the same for scripts
   foreshock-compare nab nab/ --per-file      # where windows are missed and false alarms raised
-  foreshock-compare injected --half tune --methods foreshock --by-family
+  foreshock-compare injected --half tune --by-family
+  foreshock-compare injected --rivals        # beside every rival, on seeds that nothing was tuned on
   foreshock-compare injected --contaminated  # with outliers in the warm-up";
 
 /// Ours and rivals on the same data in the same run

@@ -9,7 +9,8 @@ use crate::corpus::injected::{Half, Kind, Series, Variant, set};
 use crate::measures::events::{best_f1, found_at_false_rate, outcome};
 use crate::measures::vus_pr::{BUFFER_MAX, Range, vus_pr};
 use crate::parallel::in_parallel;
-use crate::rivals::{Method, Shape};
+use crate::rivals::{Method, Shape, surprises};
+use crate::selection::Selection;
 use crate::table::Table;
 
 /// Surprises fixed beforehand.
@@ -26,9 +27,9 @@ pub struct Options {
     /// Copies of each kind in each family, with seeds of their own
     #[arg(long, default_value_t = 1)]
     pub copies: u64,
-    /// Methods, separated by commas; all without it
-    #[arg(long, value_enum, value_delimiter = ',')]
-    pub methods: Vec<Method>,
+    /// Which methods
+    #[command(flatten)]
+    pub selection: Selection,
     /// Only these kinds of anomaly, separated by commas
     #[arg(long, value_enum, value_delimiter = ',')]
     pub kinds: Vec<Kind>,
@@ -59,8 +60,8 @@ pub struct Evaluation {
     pub events: usize,
     /// Events found with at most 1 %, 0.1 % and 0.01 % of normal rows flagged.
     pub found: [usize; 3],
-    /// At surprise 3 and 4, where the score is a surprise.
-    pub fixed: Option<[Fixed; 2]>,
+    /// At surprise 3 and 4.
+    pub fixed: [Fixed; 2],
 }
 
 /// At a threshold fixed beforehand.
@@ -74,16 +75,6 @@ pub struct Fixed {
     pub f1: f64,
 }
 
-/// The methods asked for.
-#[must_use]
-pub fn methods(asked: &[Method]) -> Vec<Method> {
-    if asked.is_empty() {
-        Method::ALL.to_vec()
-    } else {
-        asked.to_vec()
-    }
-}
-
 /// Scores every series by every method.
 #[must_use]
 pub fn measure(options: &Options) -> Vec<Evaluation> {
@@ -94,7 +85,7 @@ pub fn measure(options: &Options) -> Vec<Evaluation> {
     };
     let mut set = set(options.half, options.copies, variant);
     set.retain(|s| options.kinds.is_empty() || options.kinds.contains(&s.kind));
-    let methods = methods(&options.methods);
+    let methods = options.selection.methods();
     let jobs: Vec<(&Series, Method)> = set.iter().flat_map(|s| methods.iter().map(move |&m| (s, m))).collect();
     in_parallel(&jobs, "injected", |(series, method)| evaluate(series, *method))
 }
@@ -114,6 +105,7 @@ pub fn scores(series: &Series, method: Method) -> Vec<f64> {
 
 fn evaluate(series: &Series, method: Method) -> Evaluation {
     let scores = scores(series, method);
+    let surprises = &surprises(method, &scores)[series.warm_up..];
     let scores = &scores[series.warm_up..];
     let events: Vec<Range> = series
         .events
@@ -122,7 +114,7 @@ fn evaluate(series: &Series, method: Method) -> Evaluation {
         .collect();
     let buffer = series.period.unwrap_or(BUFFER_MAX).min(BUFFER_MAX);
     let fixed = FIXED.map(|threshold| {
-        let outcome = outcome(scores, &events, threshold);
+        let outcome = outcome(surprises, &events, threshold);
         Fixed {
             found: outcome.found,
             false_alarms: outcome.false_alarms,
@@ -138,7 +130,7 @@ fn evaluate(series: &Series, method: Method) -> Evaluation {
         best_f1: best_f1(scores, &events),
         events: events.len(),
         found: FALSE_RATES.map(|rate| found_at_false_rate(scores, &events, rate)),
-        fixed: method.is_surprise().then_some(fixed),
+        fixed,
     }
 }
 
@@ -158,16 +150,8 @@ fn share(group: &[&Evaluation], of: impl Fn(&Evaluation) -> usize) -> Option<f64
 pub const FIGURES: [(&str, Figure); 6] = [
     ("VUS-PR", |g| mean(g, |e| e.vus_pr)),
     ("Event F1, best threshold of each series", |g| mean(g, |e| e.best_f1)),
-    ("Event F1 at surprise 3", |g| {
-        g.iter()
-            .all(|e| e.fixed.is_some())
-            .then(|| mean(g, |e| e.fixed.map_or(0.0, |f| f[0].f1)))?
-    }),
-    ("Event F1 at surprise 4", |g| {
-        g.iter()
-            .all(|e| e.fixed.is_some())
-            .then(|| mean(g, |e| e.fixed.map_or(0.0, |f| f[1].f1)))?
-    }),
+    ("Event F1 at surprise 3", |g| mean(g, |e| e.fixed[0].f1)),
+    ("Event F1 at surprise 4", |g| mean(g, |e| e.fixed[1].f1)),
     ("Events found with 1 % of normal rows flagged", |g| {
         share(g, |e| e.found[0])
     }),

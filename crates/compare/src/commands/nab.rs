@@ -14,14 +14,15 @@ use crate::interval::Interval;
 use crate::measures::MeanSd;
 use crate::measures::nab::{PROFILES, RatedFile, at_threshold, best, blind_alarms, held_out, rate};
 use crate::parallel::in_parallel;
-use crate::rivals::{Method, Shape};
+use crate::rivals::{Method, Shape, surprises};
+use crate::selection::Selection;
 use crate::table::Table;
 
 /// Rows between two blind alarms.
 const BLIND_EVERY: usize = 600;
 /// Surprise fixed beforehand.
 const FIXED: f64 = 4.0;
-const SPLITS: usize = 100;
+const SPLITS: usize = 50;
 const SEED: u64 = 20_261_125;
 
 /// Options of `nab`.
@@ -29,6 +30,9 @@ const SEED: u64 = 20_261_125;
 pub struct Options {
     /// Folder with `data/<category>/<file>.csv` and `labels/combined_windows.json`
     pub folder: PathBuf,
+    /// Which methods
+    #[command(flatten)]
+    pub selection: Selection,
     /// Also prints, for the standard profile, windows found and false alarms of each file
     #[arg(long)]
     pub per_file: bool,
@@ -58,21 +62,22 @@ pub struct Rated {
     files: Vec<RatedFile>,
 }
 
-/// Alerts of ours on one file: the surprise where an event opens or escalates.
-fn alerts(file: &NabFile) -> Vec<f64> {
-    let mut scorer = Method::Foreshock.scorer(Shape {
+/// Scores of one method on one file: of every row, and where an event opens or escalates.
+fn scores(method: Method, file: &NabFile) -> (Vec<f64>, Vec<f64>) {
+    let mut scorer = method.scorer(Shape {
         metrics: 1,
-        period: None,
+        period: file.day(),
     });
-    let mut episode = Episode::default();
-    let mut interval = Interval::default();
-    let rule = AlertRule::default();
     let rows = file.at.iter().zip(&file.values);
-    rows.map(|(&at, &value)| {
-        let score = scorer.score_learn(at, &[value]);
-        rule.alert(&mut episode, at, Some(score), interval.step(at))
-    })
-    .collect()
+    let scores: Vec<f64> = rows.map(|(&at, &value)| scorer.score_learn(at, &[value])).collect();
+    let surprises = surprises(method, &scores);
+    let (mut episode, mut interval) = (Episode::default(), Interval::default());
+    let rule = AlertRule::default();
+    let alerts = file.at.iter().zip(&surprises);
+    let alerts = alerts
+        .map(|(&at, &surprise)| rule.alert(&mut episode, at, Some(surprise), interval.step(at)))
+        .collect();
+    (surprises, alerts)
 }
 
 /// Scores all methods.
@@ -81,13 +86,27 @@ fn alerts(file: &NabFile) -> Vec<f64> {
 /// When the corpus can't be read.
 pub fn measure(options: &Options) -> Result<Vec<Rated>> {
     let corpus = nab::read(&options.folder)?;
-    let ours = in_parallel(&corpus, "nab", alerts);
+    let mut methods = options.selection.methods();
+    // Blind alarms are the harder control.
+    methods.retain(|&m| m != Method::Chance);
+    let jobs: Vec<(Method, &NabFile)> = methods
+        .iter()
+        .flat_map(|&m| corpus.iter().map(move |f| (m, f)))
+        .collect();
+    let mut scored = in_parallel(&jobs, "nab", |(method, file)| scores(*method, file)).into_iter();
+    let mut named: Vec<(String, Vec<Vec<f64>>)> = Vec::new();
+    for method in &methods {
+        let (rows, alerts) = scored.by_ref().take(corpus.len()).unzip();
+        named.push((method.name().to_owned(), alerts));
+        if options.selection.rivals {
+            named.push((format!("{}, every row", method.name()), rows));
+        }
+    }
     let blind = corpus.iter().map(|f| blind_alarms(f.at.len(), BLIND_EVERY)).collect();
-    let methods: [(&str, Vec<Vec<f64>>); 2] = [("foreshock", ours), ("blind alarms", blind)];
-    Ok(methods
-        .into_iter()
-        .map(|(name, scores)| figures(name, &corpus, &scores))
-        .collect())
+    named.push((format!("an alarm every {BLIND_EVERY} rows"), blind));
+    Ok(in_parallel(&named, "nab", |(name, scores)| {
+        figures(name, &corpus, scores)
+    }))
 }
 
 fn figures(method: &str, corpus: &[NabFile], scores: &[Vec<f64>]) -> Rated {

@@ -28,6 +28,16 @@ impl NabFile {
     pub fn category(&self) -> &str {
         self.name.split('/').next().unwrap_or_default()
     }
+
+    /// Rows of a day by the median interval, if the file holds four; all files are of people or machines that know days.
+    #[must_use]
+    pub fn day(&self) -> Option<usize> {
+        let mut gaps: Vec<i64> = self.at.windows(2).map(|pair| pair[1] - pair[0]).collect();
+        gaps.sort_unstable();
+        let interval = gaps.get(gaps.len() / 2).copied().filter(|&ms| ms > 0)?;
+        let rows = usize::try_from(86_400_000 / interval).ok()?;
+        (rows > 1 && 4 * rows <= self.at.len()).then_some(rows)
+    }
 }
 
 /// All labelled files, by name.

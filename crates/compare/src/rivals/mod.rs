@@ -2,6 +2,7 @@
 //!
 //! Rivals run at their published defaults. What they can't take, a missing value, is the last value carried forward for them.
 
+mod calibrated;
 mod carry;
 mod chance;
 mod forests;
@@ -14,6 +15,7 @@ mod standardise;
 
 use foreshock_domain::Timestamp;
 
+use calibrated::Calibrated;
 use carry::CarryForward;
 use chance::Chance;
 use forests::{IsolationForest, RcfScorer};
@@ -87,7 +89,7 @@ impl Method {
         }
     }
 
-    /// Whether the score is a surprise, so that a threshold can be fixed beforehand.
+    /// Whether the score is a surprise, so that it needs no [`Calibrated`] beside it.
     #[must_use]
     pub fn is_surprise(self) -> bool {
         matches!(self, Self::Foreshock)
@@ -108,6 +110,16 @@ impl Method {
             Self::Chance => Box::new(Chance::new()),
         }
     }
+}
+
+/// Scores as surprises: as they are where they are surprises already, else [`Calibrated`].
+#[must_use]
+pub fn surprises(method: Method, scores: &[f64]) -> Vec<f64> {
+    if method.is_surprise() {
+        return scores.to_vec();
+    }
+    let mut calibrated = Calibrated::new();
+    scores.iter().map(|&score| calibrated.step(score)).collect()
 }
 
 /// With missing values filled in. A forest without metrics can't be built, and scores nothing.
