@@ -26,7 +26,9 @@ const EXAMPLES: &str = "Examples:
   foreshock-compare nab nab/ --per-file      # where windows are missed and false alarms raised
   foreshock-compare injected --half tune --by-family
   foreshock-compare injected --rivals        # beside every rival, on seeds that nothing was tuned on
-  foreshock-compare injected --contaminated  # with outliers in the warm-up";
+  foreshock-compare injected --contaminated  # with outliers in the warm-up
+  foreshock-compare calibration --half tune
+  foreshock-compare speed --rivals";
 
 /// Ours and rivals on the same data in the same run
 #[derive(Debug, Parser)]
@@ -45,6 +47,10 @@ enum Command {
     Nab(commands::nab::Options),
     /// Injected anomalies of nine kinds in nineteen families of series, by kind
     Injected(commands::injected::Options),
+    /// How often streams without failures pass a surprise, over how often they should
+    Calibration(commands::calibration::Options),
+    /// Rows a second on one thread, and bytes a series
+    Speed(commands::speed::Options),
 }
 
 fn run(cli: &Cli) -> Result<String> {
@@ -74,7 +80,22 @@ fn run(cli: &Cli) -> Result<String> {
             }
             Ok(out)
         }
+        Command::Calibration(options) => {
+            let results = commands::calibration::measure(options);
+            shown(cli.json, &results, commands::calibration::table)
+        }
+        Command::Speed(options) => {
+            let results = commands::speed::measure(options);
+            shown(cli.json, &results, commands::speed::table)
+        }
     }
+}
+
+fn shown<T: serde::Serialize>(json: bool, results: &[T], table: impl Fn(&[T]) -> String) -> Result<String> {
+    if json {
+        return Ok(serde_json::to_string_pretty(results)?);
+    }
+    Ok(table(results))
 }
 
 fn main() -> ExitCode {
