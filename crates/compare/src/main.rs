@@ -10,6 +10,7 @@ mod corpus;
 mod interval;
 mod measures;
 mod parallel;
+mod report;
 mod rivals;
 mod selection;
 mod table;
@@ -28,7 +29,8 @@ const EXAMPLES: &str = "Examples:
   foreshock-compare injected --rivals        # beside every rival, on seeds that nothing was tuned on
   foreshock-compare injected --contaminated  # with outliers in the warm-up
   foreshock-compare calibration --half tune
-  foreshock-compare speed --rivals";
+  foreshock-compare speed --rivals
+  foreshock-compare all --nab nab/ --output docs/comparison";
 
 /// Ours and rivals on the same data in the same run
 #[derive(Debug, Parser)]
@@ -51,6 +53,8 @@ enum Command {
     Calibration(commands::calibration::Options),
     /// Rows a second on one thread, and bytes a series
     Speed(commands::speed::Options),
+    /// Everything in one run, and the page with tables and figures
+    All(commands::all::Options),
 }
 
 fn run(cli: &Cli) -> Result<String> {
@@ -87,6 +91,13 @@ fn run(cli: &Cli) -> Result<String> {
         Command::Speed(options) => {
             let results = commands::speed::measure(options);
             shown(cli.json, &results, commands::speed::table)
+        }
+        Command::All(options) => {
+            let results = commands::all::run(options)?;
+            if cli.json {
+                return Ok(serde_json::to_string_pretty(&results)?);
+            }
+            Ok(format!("{}", options.output.join("README.md").display()))
         }
     }
 }

@@ -1,5 +1,6 @@
 //! One file a subcommand.
 
+pub mod all;
 pub mod calibration;
 pub mod injected;
 pub mod nab;
