@@ -89,7 +89,7 @@ fn run(cli: &Cli) -> Result<String> {
             shown(cli.json, &results, commands::calibration::table)
         }
         Command::Speed(options) => {
-            let results = commands::speed::measure(options);
+            let results = commands::speed::measure(options)?;
             shown(cli.json, &results, commands::speed::table)
         }
         Command::All(options) => {

@@ -22,7 +22,7 @@ pub struct Options {
     #[arg(long)]
     pub output: PathBuf,
     /// Copies of the injected set, with seeds of their own
-    #[arg(long, default_value_t = 2)]
+    #[arg(long, default_value_t = 1)]
     pub copies: u64,
 }
 
@@ -65,8 +65,12 @@ pub fn run(options: &Options) -> Result<Results> {
         }),
         speed: speed::measure(&speed::Options {
             series: vec![1, 1_000, 100_000],
-            selection,
-        }),
+            selection: Selection {
+                rivals: false,
+                methods: vec![Method::Foreshock, Method::Rcf3],
+            },
+            in_process: false,
+        })?,
         took: begin.elapsed(),
     };
     report::write(&options.output, &results)?;

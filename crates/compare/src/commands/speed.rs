@@ -1,12 +1,15 @@
-//! `speed`: rows a second on one thread, and bytes a series, in the same run.
+//! `speed`: rows a second on one thread, and bytes a series; each measurement in a process of its own, one after the other.
 
+use std::env;
 use std::fs;
 use std::hint::black_box;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
-use clap::Args;
+use anyhow::{Context, Result, ensure};
+use clap::{Args, ValueEnum};
 use foreshock_domain::Timestamp;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::corpus::injected::{Draws, Family, base};
 use crate::rivals::{Method, Scorer, Shape};
@@ -17,7 +20,9 @@ use crate::table::Table;
 const WARM_UP: usize = 2_500;
 /// Rows of each base series.
 const ROWS: usize = 5_000;
-const BUDGET: Duration = Duration::from_secs(2);
+/// Rows that they have seen at least, however many series there are.
+const WARM_UP_LEAST: usize = 300;
+const BUDGET: Duration = Duration::from_secs(1);
 /// Most memory that a run may be expected to take.
 const BYTES_MAX: u64 = 8 << 30;
 const INTERVAL_MS: i64 = 10_000;
@@ -31,13 +36,16 @@ pub struct Options {
     /// Which methods
     #[command(flatten)]
     pub selection: Selection,
+    /// Measures in this process; without it each measurement has a process of its own, so that none inherits memory
+    #[arg(long, hide = true)]
+    pub in_process: bool,
 }
 
 /// One method over so many series.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Speed {
     /// Name of the method.
-    pub method: &'static str,
+    pub method: String,
     /// Series scored in turn.
     pub series: usize,
     /// Score and learn, rows a second; `None` where the memory of this machine would not do.
@@ -47,48 +55,65 @@ pub struct Speed {
 }
 
 /// Measures each method over each number of series.
-#[must_use]
-pub fn measure(options: &Options) -> Vec<Speed> {
-    let values: Vec<Vec<f64>> = Family::ALL
-        .iter()
-        .map(|&family| base(family, ROWS, &mut Draws::new(1, &["speed", family.name()])).values)
-        .collect();
+///
+/// # Errors
+/// When a process can't be started, or fails.
+pub fn measure(options: &Options) -> Result<Vec<Speed>> {
     let mut out = Vec::new();
     for method in options.selection.methods().into_iter().filter(|&m| m != Method::Chance) {
         let mut bytes_each = 0;
         for &series in &options.series {
-            let fits = bytes_each * series as u64 <= BYTES_MAX;
-            let speed = if fits { Some(run(method, series, &values)) } else { None };
-            let bytes = speed.and_then(|(_, bytes)| bytes);
-            // Of one series the system's pages say little.
-            bytes_each = bytes
-                .filter(|_| series > 1)
-                .unwrap_or(bytes_each)
-                .max(if method == Method::Rcf3 { 4 << 20 } else { 0 });
-            out.push(Speed {
-                method: method.name(),
-                series,
-                rows_per_s: speed.map(|(rows, _)| rows),
-                bytes: bytes.filter(|_| series > 1),
-            });
+            let speed = if bytes_each * series as u64 > BYTES_MAX {
+                Speed {
+                    method: method.name().to_owned(),
+                    series,
+                    rows_per_s: None,
+                    bytes: None,
+                }
+            } else if options.in_process {
+                run(method, series)
+            } else {
+                in_a_process(method, series)?
+            };
+            bytes_each = speed.bytes.unwrap_or(bytes_each);
+            out.push(speed);
         }
     }
-    out
+    Ok(out)
 }
 
-/// Rows a second, and resident bytes a series.
-fn run(method: Method, series: usize, values: &[Vec<f64>]) -> (f64, Option<u64>) {
+fn in_a_process(method: Method, series: usize) -> Result<Speed> {
+    let name = method.to_possible_value().context("a method has a name")?;
+    let output = Command::new(env::current_exe()?)
+        .args(["speed", "--json", "--in-process", "--methods", name.get_name()])
+        .args(["--series", &series.to_string()])
+        .output()?;
+    let errors = String::from_utf8_lossy(&output.stderr);
+    ensure!(
+        output.status.success(),
+        "{} over {series} series: {errors}",
+        method.name()
+    );
+    let speeds: Vec<Speed> = serde_json::from_slice(&output.stdout)?;
+    speeds.into_iter().next().context("one measurement")
+}
+
+fn run(method: Method, series: usize) -> Speed {
+    let values: Vec<Vec<f64>> = Family::ALL
+        .iter()
+        .map(|&family| base(family, ROWS, &mut Draws::new(1, &["speed", family.name()])).values)
+        .collect();
     let before = resident_bytes();
     let shape = Shape {
         metrics: 1,
         period: None,
     };
     let mut scorers: Vec<Box<dyn Scorer>> = (0..series).map(|_| method.scorer(shape)).collect();
-    // Many series warm up as far as the time allows: cold ones cost no less.
+    // Many series warm up as far as the time allows.
     let warm_up = Instant::now();
     let mut row = 0;
-    while row < WARM_UP && (row < 600 || warm_up.elapsed() < 5 * BUDGET) {
-        step(&mut scorers, values, row);
+    while row < WARM_UP && (row < WARM_UP_LEAST || warm_up.elapsed() < 5 * BUDGET) {
+        step(&mut scorers, &values, row);
         row += 1;
     }
     let grown = resident_bytes()
@@ -96,13 +121,18 @@ fn run(method: Method, series: usize, values: &[Vec<f64>]) -> (f64, Option<u64>)
         .map(|(after, before)| after.saturating_sub(before) / series as u64);
     let begin = Instant::now();
     let mut rounds = 0u32;
-    while rounds == 0 || (begin.elapsed() < BUDGET && rounds < 200_000) {
-        step(&mut scorers, values, row);
+    while rounds == 0 || begin.elapsed() < BUDGET {
+        step(&mut scorers, &values, row);
         row += 1;
         rounds += 1;
     }
     let rows = f64::from(rounds) * series as f64;
-    (rows / begin.elapsed().as_secs_f64(), grown)
+    Speed {
+        method: method.name().to_owned(),
+        series,
+        rows_per_s: Some(rows / begin.elapsed().as_secs_f64()),
+        bytes: grown,
+    }
 }
 
 fn step(scorers: &mut [Box<dyn Scorer>], values: &[Vec<f64>], row: usize) {
@@ -138,7 +168,7 @@ pub fn table(results: &[Speed]) -> String {
         };
         let bytes = |s: &Speed| s.bytes.map(|b| b as f64);
         table.row(vec![
-            r.method.to_owned(),
+            r.method.clone(),
             r.series.to_string(),
             r.rows_per_s
                 .map_or_else(|| "too large".to_owned(), |x| format!("{x:.0}")),

@@ -133,7 +133,8 @@ fn page(results: &Results) -> String {
          perfect, more is too many alarms. `dirty`: with 2 % of the first thousand rows replaced by runs of outliers. At 1e-4 \
          nine rows are expected, so ±0.3 is chance.\n\n{calibration}\n\
          ## Speed and memory\n\n\
-         Score and learn, one thread, series in turn. Bytes are what the process grew by.\n\n{speed}\n{SETTINGS}",
+         Score and learn, one thread, series in turn. Each measurement has a process of its own; bytes are what it \
+         grew by until it was measured (of a single series that is mostly the allocator's doing).\n\n{speed}\n{SETTINGS}",
         version = env!("CARGO_PKG_VERSION"),
         versions = versions(),
         seeds = seeds.join(", "),
