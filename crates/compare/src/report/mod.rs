@@ -183,6 +183,36 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_page_is_written_with_its_figures_and_nothing_half() {
+        let clean = injected::measure(&injected::Options {
+            half: Half::Tune,
+            copies: 1,
+            selection: crate::selection::Selection::default(),
+            kinds: vec![Kind::Correlation],
+            contaminated: false,
+            by_family: false,
+        });
+        let results = Results {
+            half: Half::Tune,
+            copies: 1,
+            contaminated: clean.clone(),
+            clean,
+            nab: Vec::new(),
+            calibration: Vec::new(),
+            speed: Vec::new(),
+            took: Duration::from_secs(7),
+        };
+        let folder = tempfile::tempdir().unwrap();
+        write(folder.path(), &results).unwrap();
+        let page = fs::read_to_string(folder.path().join("README.md")).unwrap();
+        assert!(page.contains("16 injected series") && page.contains("seeds 1000,") && page.contains("7 s in all"));
+        for figure in ["vus_pr.svg", "kinds.svg", "nab.svg"] {
+            assert!(page.contains(figure) && folder.path().join(figure).exists());
+        }
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 4);
+    }
+
+    #[test]
     fn every_rival_is_pinned() {
         let versions = versions();
         for package in PACKAGES {
