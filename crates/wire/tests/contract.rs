@@ -56,7 +56,9 @@ fn number() -> impl Strategy<Value = f64> {
 }
 
 fn channel() -> impl Strategy<Value = Channel> {
-    use Channel::{Level, NewTemplate, Novelty, Residual, Seasonal, Spread, TemplateRate, TemplateSilence, Trend};
+    use Channel::{
+        Correlation, Level, NewTemplate, Novelty, Residual, Seasonal, Spread, TemplateRate, TemplateSilence, Trend,
+    };
     prop::sample::select(vec![
         Residual,
         Level,
@@ -67,6 +69,7 @@ fn channel() -> impl Strategy<Value = Channel> {
         NewTemplate,
         TemplateRate,
         TemplateSilence,
+        Correlation,
     ])
 }
 
