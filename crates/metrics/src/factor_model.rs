@@ -253,14 +253,12 @@ mod tests {
             [0.1, 0.2, 1.5, 0.4],
             [0.0, 0.3, 0.4, 9.0],
         ];
-        let back = inverse(m);
-        for i in 0..FACTORS {
-            for k in 0..FACTORS {
-                let product: f64 = (0..FACTORS).map(|l| back[i][l] * m[l][k]).sum();
-                assert!(
-                    (product - f64::from(u8::from(i == k))).abs() < 1e-12,
-                    "{i} {k}: {product}"
-                );
+        for (i, row) in inverse(m).iter().enumerate() {
+            // `m` is symmetric: its rows are its columns.
+            for (k, column) in m.iter().enumerate() {
+                let product = dot(row, column);
+                let one = f64::from(u8::from(i == k));
+                assert!((product - one).abs() < 1e-12, "{i} {k}: {product}");
             }
         }
     }

@@ -561,7 +561,8 @@ mod tests {
 
     #[test]
     fn regimes_by_case() {
-        let alternating = |run: usize, rows: usize| (0..rows).map(move |i| if i / run % 2 == 0 { 50.0 } else { 80.0 });
+        let alternating =
+            |run: usize, rows: usize| (0..rows).map(move |i| if (i / run).is_multiple_of(2) { 50.0 } else { 80.0 });
         let cases: [(&str, Vec<f64>, usize); 6] = [
             ("nothing", vec![], 0),
             ("founding", vec![50.0; 10], 1),
@@ -607,7 +608,7 @@ mod tests {
 
     #[test]
     fn a_window_with_a_change_in_it_is_between() {
-        let regimes = learned((0..400).map(|i| if i / 40 % 2 == 0 { 50.0 } else { 80.0 }));
+        let regimes = learned((0..400).map(|i| if (i / 40) % 2 == 0 { 50.0 } else { 80.0 }));
         let placed = regimes.read(&around(62.0, 3));
         assert!(matches!(placed.place, Place::Between(_)), "{:?}", placed.place);
         assert!(placed.known && placed.deviations.values.iter().all(|z| z.abs() < 6.0));

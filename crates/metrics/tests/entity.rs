@@ -1,6 +1,6 @@
 //! The entity model on generated entities: broken relations that no single series shows, and regimes.
 
-#![allow(clippy::cast_precision_loss, clippy::cast_possible_wrap)]
+#![allow(clippy::print_stdout)] // the figures are what one runs these for
 
 mod entities;
 
@@ -121,7 +121,8 @@ fn realised(series: usize, factors: usize, shape: impl Fn(f64) -> f64, seeds: st
 
 #[test]
 fn realised_rates_on_unbroken_entities_are_near_nominal() {
-    let shapes: [(&str, fn(f64) -> f64); 3] = [
+    type Shape = fn(f64) -> f64;
+    let shapes: [(&str, Shape); 3] = [
         ("gaussian", |z| 50.0 + z),
         ("lognormal", f64::exp),
         ("counts", |z| (3.0 + z).max(0.0).round()),

@@ -1,7 +1,7 @@
 //! The laws of every model, for the entity model: scoring is pure, saving and loading changes nothing, missing values never
 //! poison, pausing learns nothing, state is bounded, nothing panics.
 
-#![allow(clippy::cast_precision_loss)]
+#![allow(clippy::print_stdout)]
 
 mod entities;
 
@@ -148,7 +148,11 @@ fn slots_are_bounded_and_idle_ones_are_given_away() {
     let held: Vec<u64> = model.series().map(|s| s.0).collect();
     assert_eq!(held.len(), ENTITY_SERIES_MAX);
     assert!((32..80).all(|s| held.contains(&s)), "{held:?}");
-    println!("{} bytes at most, {} a series", EntityModel::BYTES_MAX, EntityModel::BYTES_A_SERIES);
+    println!(
+        "{} bytes at most, {} a series",
+        EntityModel::BYTES_MAX,
+        EntityModel::BYTES_A_SERIES
+    );
     let bytes = postcard::to_stdvec(&model).expect("encodes").len();
     // Variable-length integers may take a byte in four more than memory does.
     assert!(
