@@ -4,6 +4,7 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::panic))] // a test that fails may say so
 
+pub mod alert_rule;
 pub mod dump;
 pub mod dump_shift;
 pub mod metric_csv;

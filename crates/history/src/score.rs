@@ -10,10 +10,11 @@ use std::fs::{self, File};
 use std::io::{self, BufWriter};
 use std::path::{Path, PathBuf};
 
-use foreshock_domain::{Detector, Learning, Timestamp};
+use foreshock_domain::{Detector, Learning};
 use foreshock_metrics::{Point, SeriesModel};
-use foreshock_stats::{Episode, EpisodeParams, harmonic_mean_surprise};
+use foreshock_stats::{Episode, harmonic_mean_surprise};
 
+use crate::alert_rule::AlertRule;
 use crate::metric_csv::{Layout, MetricCsv, MetricCsvError, MetricRow};
 use crate::open::{Opened, open};
 
@@ -21,15 +22,6 @@ use crate::open::{Opened, open};
 const PROGRESS_ROWS: u64 = 4_096;
 /// Most series of a long file: 200 MB of models.
 const SERIES_MAX: usize = 100_000;
-/// Surprise at which an event opens. Low, because whoever reads a whole file ranks its alerts and sets the bar afterwards.
-const OPEN_AT: f64 = 2.0;
-/// Typical intervals between rows for which a told event keeps others, that are not clearly stranger, from opening.
-const REFRACTORY_INTERVALS: f64 = 100.0;
-/// Typical intervals of quiet after which an event closes.
-const CLOSE_AFTER_INTERVALS: f64 = 6.0;
-/// An event is told again when this many magnitudes stranger.
-const ESCALATE_BY: f64 = 0.5;
-
 /// What to read and where to write.
 #[derive(Clone, Debug)]
 pub struct ScoreOptions {
@@ -236,7 +228,7 @@ impl Bank {
                     harmonic_mean_surprise(surprises.iter().copied().filter(|&s| s > 0.0), tested)
                 };
                 let interval_ms = models.first().map_or(0.0, SeriesModel::interval_ms);
-                let alert = alert(episode, row.at, (tested > 0).then_some(score), interval_ms);
+                let alert = AlertRule::default().alert(episode, row.at, (tested > 0).then_some(score), interval_ms);
                 Ok(Some(Scored { score, alert }))
             }
             Self::Long { series } => {
@@ -253,29 +245,13 @@ impl Bank {
                 };
                 let verdict = model.score_learn(&Point { at: row.at, value }, Learning::Normal);
                 let score = verdict.map(|v| v.score.surprise());
-                let alert = alert(episode, row.at, score, model.interval_ms());
+                let alert = AlertRule::default().alert(episode, row.at, score, model.interval_ms());
                 Ok(Some(Scored {
                     score: score.unwrap_or(0.0),
                     alert,
                 }))
             }
         }
-    }
-}
-
-/// The score where an event opens or escalates, and 0 elsewhere.
-fn alert(episode: &mut Episode, at: Timestamp, score: Option<f64>, interval_ms: f64) -> f64 {
-    let params = EpisodeParams {
-        close_after_ms: (CLOSE_AFTER_INTERVALS * interval_ms) as i64,
-        refractory_ms: (REFRACTORY_INTERVALS * interval_ms) as i64,
-        escalate_by: ESCALATE_BY,
-        ..EpisodeParams::default()
-    };
-    let surprise = score.unwrap_or(f64::NAN);
-    if episode.step(&params, at.as_millis(), surprise, OPEN_AT).is_told() {
-        surprise
-    } else {
-        0.0
     }
 }
 

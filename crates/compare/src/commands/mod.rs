@@ -1,0 +1,4 @@
+//! One file a subcommand.
+
+pub mod injected;
+pub mod nab;
