@@ -45,6 +45,8 @@ enum Command {
     Nab(commands::nab::Options),
     /// Injected anomalies of nine kinds in nineteen families of series, by kind
     Injected(commands::injected::Options),
+    /// Faults injected into pods, found in the right pod within five minutes, beside chance at the same alarm rate
+    Trainticket(commands::trainticket::Options),
 }
 
 fn run(cli: &Cli) -> Result<String> {
@@ -73,6 +75,13 @@ fn run(cli: &Cli) -> Result<String> {
                 out += &commands::injected::by_family(&evaluations);
             }
             Ok(out)
+        }
+        Command::Trainticket(options) => {
+            let results = commands::trainticket::measure(options)?;
+            if cli.json {
+                return Ok(serde_json::to_string_pretty(&results)?);
+            }
+            Ok(commands::trainticket::table(&results))
         }
     }
 }

@@ -46,6 +46,8 @@ const BROKEN: f64 = 6.0;
 const EVIDENCE_MAX: f64 = 12.0;
 /// Step of the running mean of deviations from a regime's baseline.
 const ALPHA_DRIFT: f64 = 1.0 / 8.0;
+/// Step of the mean deviation that is taken off before relations are looked at.
+const ALPHA_WANDER: f64 = 1.0 / 64.0;
 /// Rows that the usual squared residual remembers; and the least it is taken for.
 const USUAL_MEMORY: f64 = 600.0;
 const USUAL_MIN: f64 = 0.1;
@@ -92,6 +94,8 @@ struct Slot {
     evidence: f32,
     /// Running mean of deviations from the regime's baseline.
     drift: f32,
+    /// The same over many rows: where the series has wandered to, which is no relation that broke.
+    wander: f32,
     /// Calibrate |deviation| and |drift|.
     tails: [TailCalibrator; 2],
 }
@@ -106,6 +110,7 @@ impl Slot {
             mean: 1.0,
             evidence: 0.0,
             drift: 0.0,
+            wander: 0.0,
             tails: std::array::from_fn(|_| TailCalibrator::new(&DEVIATION_PRIOR)),
         }
     }
@@ -168,6 +173,8 @@ struct Reading {
     placed: Placed,
     /// Present series whose relations count.
     counted: u64,
+    /// Deviations less what the series has wandered from its baseline, bounded: what relations are between.
+    bounded: Row,
     relations: Relations,
     /// Squared residuals, bounded; their running means, relative to the usual; and the evidence that they make.
     squares: [f64; ENTITY_SERIES_MAX],
@@ -280,24 +287,26 @@ impl EntityModel {
     }
 
     fn read(&self, row: Row) -> Reading {
-        let mut placed = self.regimes.read(&row);
+        let placed = self.regimes.read(&row);
         let mut counted = 0;
+        let mut drifts = [0.0; ENTITY_SERIES_MAX];
         let mut bounded = Row::empty();
         for s in slots(placed.deviations.present) {
-            bounded.set(s, placed.deviations.values[s].clamp(-BOUND, BOUND));
+            let wander = self.slots.get(s).map_or(0.0, |slot| f64::from(slot.wander));
+            let deviation = placed.deviations.values[s];
+            drifts[s] = deviation.clamp(-BOUND, BOUND);
+            bounded.set(s, (deviation - wander).clamp(-BOUND, BOUND));
             counted |= u64::from(self.factors.seen(s) >= SERIES_SILENT) << s;
         }
-        let drifts: [f64; ENTITY_SERIES_MAX] = std::array::from_fn(|s| {
-            let before = self.slots.get(s).map_or(0.0, |slot| f64::from(slot.drift));
-            before + ALPHA_DRIFT * (bounded.values[s] - before)
-        });
+        for (drift, slot) in drifts.iter_mut().zip(&self.slots) {
+            *drift = f64::from(slot.drift) + ALPHA_DRIFT * (*drift - f64::from(slot.drift));
+        }
         let relations = self.factors.read(&bounded);
-        std::mem::swap(&mut placed.deviations, &mut bounded);
-        let unbounded = bounded;
         let mut reading = Reading {
             row,
             placed,
             counted,
+            bounded,
             relations,
             squares: [0.0; ENTITY_SERIES_MAX],
             means: [1.0; ENTITY_SERIES_MAX],
@@ -307,8 +316,6 @@ impl EntityModel {
         };
         self.square(&mut reading);
         reading.statistics = self.statistics(&reading);
-        // From here on unbounded again: how far out a single series is.
-        reading.placed.deviations = unbounded;
         reading
     }
 
@@ -354,7 +361,9 @@ impl EntityModel {
         answer.shares.clear();
         answer.explained.clear();
         answer.known_regime = reading.placed.known;
-        if reading.placed.known && self.regimes.known() > 1 {
+        // A single series knows its own levels.
+        let several = reading.placed.deviations.present.count_ones() > 1;
+        if several && reading.placed.known && self.regimes.known() > 1 {
             self.explain(reading, answer);
         }
         let statistics = reading.statistics?;
@@ -470,11 +479,7 @@ impl EntityModel {
         self.learn_slots(&reading, share);
         let place = reading.placed.place;
         if !matches!(place, Place::Founding | Place::Between(_)) {
-            let mut bounded = Row::empty();
-            for s in slots(reading.placed.deviations.present) {
-                bounded.set(s, reading.placed.deviations.values[s].clamp(-BOUND, BOUND));
-            }
-            self.factors.learn(&bounded, &reading.relations, share);
+            self.factors.learn(&reading.bounded, &reading.relations, share);
         }
         self.regimes.learn(&reading.row, place, share);
     }
@@ -510,6 +515,7 @@ impl EntityModel {
         for s in slots(reading.placed.deviations.present).filter(|_| settled) {
             let Some(slot) = self.slots.get_mut(s) else { continue };
             slot.drift = reading.drifts[s] as f32;
+            slot.wander += (share * ALPHA_WANDER * reading.bounded.values[s]) as f32;
             if share >= 1.0 {
                 slot.tails[0].learn(reading.placed.deviations.values[s].abs(), 8);
                 slot.tails[1].learn(4.0 * reading.drifts[s].abs(), 8);

@@ -2,3 +2,4 @@
 
 pub mod injected;
 pub mod nab;
+pub mod trainticket;
