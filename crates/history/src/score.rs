@@ -174,7 +174,7 @@ struct Scored {
 enum Bank {
     /// One entity: its metrics are judged together.
     Wide {
-        bank: EntityBank,
+        bank: Box<EntityBank>,
         values: Vec<f64>,
         episode: Episode,
     },
@@ -188,7 +188,7 @@ impl Bank {
     fn new(layout: &Layout) -> Self {
         match layout {
             Layout::Wide(names) => Self::Wide {
-                bank: EntityBank::new(names.len()),
+                bank: Box::new(EntityBank::new(names.len())),
                 values: Vec::with_capacity(names.len()),
                 episode: Episode::default(),
             },
