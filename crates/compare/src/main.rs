@@ -55,6 +55,8 @@ enum Command {
     Speed(commands::speed::Options),
     /// Everything in one run, and the page with tables and figures
     All(commands::all::Options),
+    /// Faults injected into pods, found in the right pod within five minutes, beside chance at the same alarm rate
+    Trainticket(commands::trainticket::Options),
 }
 
 fn run(cli: &Cli) -> Result<String> {
@@ -98,6 +100,10 @@ fn run(cli: &Cli) -> Result<String> {
                 return Ok(serde_json::to_string_pretty(&results)?);
             }
             Ok(format!("{}", options.output.join("README.md").display()))
+        }
+        Command::Trainticket(options) => {
+            let results = commands::trainticket::measure(options)?;
+            shown(cli.json, &results, commands::trainticket::table)
         }
     }
 }

@@ -81,6 +81,8 @@ pub enum Channel {
     TemplateRate,
     /// A regular log template stopped coming.
     TemplateSilence,
+    /// The relation between an entity's series broke, whatever each does by itself.
+    Correlation,
 }
 
 /// What a model says of one observation.

@@ -1,7 +1,9 @@
 //! `foreshock score`: a metric file in, one row of surprises per row out.
 //!
 //! Strictly causal: the output of a row depends on no later row, so a truncated input gives a truncated output, byte for
-//! byte. Memory is one model per series (some 2 kB) and one row, however long the file is. The output appears under its
+//! byte. A wide file is one entity: beside its series' own models one
+//! looks at how the first 64 of them move together and which regimes they work in. Memory is one model per series (some
+//! 2 kB), at most 34 kB for that, and one row, however long the file is. The output appears under its
 //! name only when it is complete.
 
 use std::collections::BTreeMap;
@@ -12,9 +14,10 @@ use std::path::{Path, PathBuf};
 
 use foreshock_domain::{Detector, Learning};
 use foreshock_metrics::{Point, SeriesModel};
-use foreshock_stats::{Episode, harmonic_mean_surprise};
+use foreshock_stats::Episode;
 
 use crate::alert_rule::AlertRule;
+use crate::entity_bank::EntityBank;
 use crate::metric_csv::{Layout, MetricCsv, MetricCsvError, MetricRow};
 use crate::open::{Opened, open};
 
@@ -171,8 +174,8 @@ struct Scored {
 enum Bank {
     /// One entity: its metrics are judged together.
     Wide {
-        models: Vec<SeriesModel>,
-        surprises: Vec<f64>,
+        bank: Box<EntityBank>,
+        values: Vec<f64>,
         episode: Episode,
     },
     /// Each row is one series, judged alone.
@@ -185,8 +188,8 @@ impl Bank {
     fn new(layout: &Layout) -> Self {
         match layout {
             Layout::Wide(names) => Self::Wide {
-                models: names.iter().map(|_| SeriesModel::new(None)).collect(),
-                surprises: vec![0.0; names.len()],
+                bank: Box::new(EntityBank::new(names.len())),
+                values: Vec::with_capacity(names.len()),
                 episode: Episode::default(),
             },
             Layout::Long => Self::Long {
@@ -197,7 +200,7 @@ impl Bank {
 
     fn series(&self) -> u64 {
         match self {
-            Self::Wide { models, .. } => models.len() as u64,
+            Self::Wide { bank, .. } => bank.len() as u64,
             Self::Long { series } => series.len() as u64,
         }
     }
@@ -209,27 +212,19 @@ impl Bank {
         summary: &mut ScoreSummary,
     ) -> Result<Option<Scored>, MetricCsvError> {
         match self {
-            Self::Wide {
-                models,
-                surprises,
-                episode,
-            } => {
-                let mut tested = 0;
-                for (column, (model, surprise)) in models.iter_mut().zip(surprises.iter_mut()).enumerate() {
+            Self::Wide { bank, values, episode } => {
+                values.clear();
+                for column in 0..bank.len() {
                     let value = row.wide_value(column)?;
                     summary.missing += u64::from(value.is_nan());
-                    let verdict = model.score_learn(&Point { at: row.at, value }, Learning::Normal);
-                    tested += u32::from(verdict.is_some());
-                    *surprise = verdict.map_or(0.0, |v| v.score.surprise());
+                    values.push(value);
                 }
-                let score = if tested == 1 {
-                    surprises.iter().copied().fold(0.0, f64::max)
-                } else {
-                    harmonic_mean_surprise(surprises.iter().copied().filter(|&s| s > 0.0), tested)
-                };
-                let interval_ms = models.first().map_or(0.0, SeriesModel::interval_ms);
-                let alert = AlertRule::default().alert(episode, row.at, (tested > 0).then_some(score), interval_ms);
-                Ok(Some(Scored { score, alert }))
+                let score = bank.step(row.at, values);
+                let alert = AlertRule::default().alert(episode, row.at, score, bank.interval_ms());
+                Ok(Some(Scored {
+                    score: score.unwrap_or(0.0),
+                    alert,
+                }))
             }
             Self::Long { series } => {
                 let (name, value) = row.long_value()?;
@@ -279,8 +274,8 @@ impl Output {
         self.number(scored.alert)?;
         match bank {
             None => {}
-            Some(Bank::Wide { surprises, .. }) => {
-                for &surprise in surprises {
+            Some(Bank::Wide { bank, .. }) => {
+                for &surprise in bank.surprises() {
                     self.number(surprise)?;
                 }
             }

@@ -4,13 +4,20 @@
 //! turned into a calibrated surprise, the surprises are combined and calibrated once more, and the verdict names the
 //! channel that spoke loudest. `docs/models/metrics.md` walks through it with figures.
 //!
+//! An [`EntityModel`] looks at all series of one entity together: broken relations and known regimes; see
+//! `docs/models/entity.md`.
+//!
 //! Architecture invariant: no I/O, no clock, no randomness, no allocation after construction. State is a pure function of
 //! the points, in order.
 
 mod cusum;
+mod entity_model;
+mod entity_row;
+mod factor_model;
 mod point;
 mod quarantine;
 mod reading;
+mod regimes;
 mod robust_level;
 mod seasonal_profile;
 mod series_model;
@@ -18,6 +25,8 @@ mod spread;
 mod territory;
 
 pub use cusum::Cusum;
+pub use entity_model::{EntityAnswer, EntityModel, Explained, Share};
+pub use entity_row::{ENTITY_SERIES_MAX, SeriesValue};
 pub use point::Point;
 pub use robust_level::{RobustLevel, RobustLevelParams};
 pub use seasonal_profile::SeasonalProfile;

@@ -5,3 +5,4 @@ pub mod calibration;
 pub mod injected;
 pub mod nab;
 pub mod speed;
+pub mod trainticket;

@@ -1,7 +1,7 @@
 use std::collections::BTreeMap;
 
 use foreshock_domain::{
-    Entity, EntityWindow, Event, EventAction, EventKind, FailureDetail, Grade, IncidentId, Millis, PrecededBy,
+    Channel, Entity, EntityWindow, Event, EventAction, EventKind, FailureDetail, Grade, IncidentId, Millis, PrecededBy,
     PrecursorDetail, Resolution, Score, Signal, SourcePosition, Timestamp,
 };
 use foreshock_failure::{FailureTracker, Standing, Transition};
@@ -9,6 +9,7 @@ use foreshock_stats::{ClusterSize, Episode, EpisodeStep, Evidence, Run, harmonic
 use serde::{Deserialize, Serialize};
 
 use super::incident::{Incident, merge};
+use super::joint::Joint;
 use super::sentence;
 use crate::config::EngineConfig;
 use crate::id;
@@ -36,6 +37,8 @@ pub(crate) struct EntityState {
     name: Entity,
     tracker: FailureTracker,
     episode: Episode,
+    /// How its series move together.
+    joint: Joint,
     /// Oddness of each series and template added up over windows, by id; those that came to nothing are dropped.
     lasting: BTreeMap<Box<str>, Evidence>,
     run: Run,
@@ -67,6 +70,7 @@ impl EntityState {
             name,
             tracker: FailureTracker::default(),
             episode: Episode::default(),
+            joint: Joint::default(),
             lasting: BTreeMap::new(),
             run: Run::default(),
             precursor: None,
@@ -129,10 +133,16 @@ impl EntityState {
 
     /// The entity does its job: is it odd?
     fn judge(&mut self, cx: &mut Surroundings<'_>, windows: &[EntityWindow], signals: &[Signal], end: Timestamp) {
-        let tested = windows.iter().map(|w| w.tested).fold(0, u32::saturating_add);
+        let judged = self.joint.judge(windows, signals, cx.config.alarms.gate);
+        let tested = windows
+            .iter()
+            .map(|w| w.tested)
+            .fold(judged.tested, u32::saturating_add);
+        let signals = &judged.signals[..];
         let now = harmonic_mean_surprise(signals.iter().map(|s| s.score().surprise()), tested);
         cx.clusters.learn(&mut self.run, now);
         let lasting = self.add_up(signals, tested, cx.threshold);
+        let told = [signals, &judged.culprits].concat();
         let surprise = (now.max(lasting) - TWO_QUESTIONS).max(0.0);
         let score = Score::from_surprise(surprise);
         let step = self
@@ -144,11 +154,11 @@ impl EntityState {
             EpisodeStep::Quiet => {}
             EpisodeStep::Opened => {
                 self.resolve_precursor(cx, Resolution::Quiet, end, None);
-                self.open_precursor(cx, signals, score, end, position);
+                self.open_precursor(cx, &told, score, end, position);
             }
             EpisodeStep::Escalated | EpisodeStep::Ongoing => {
                 let Some(incident) = &mut self.precursor else { return };
-                merge(&mut incident.contributors, signals, cap);
+                merge(&mut incident.contributors, &told, cap);
                 incident.score = if score > incident.score { score } else { incident.score };
                 if step == EpisodeStep::Escalated {
                     let event = incident.event(&self.name, EventAction::Update, end, position);
@@ -162,7 +172,8 @@ impl EntityState {
     /// Adds this window's oddness to what each series and template has shown before, and fuses the sums. Time comes first:
     /// so the number of series is paid for once, and not again in every window.
     fn add_up(&mut self, signals: &[Signal], tested: u32, threshold: f64) -> f64 {
-        for signal in signals {
+        // A relation is judged by running means, which have added up what lasts already.
+        for signal in signals.iter().filter(|s| s.channel() != Channel::Correlation) {
             if self.lasting.len() < LASTING_MAX && !self.lasting.contains_key(&signal.id) {
                 self.lasting.insert(signal.id.clone(), Evidence::default());
             }
@@ -170,7 +181,10 @@ impl EntityState {
         let most = threshold + EVIDENCE_BEYOND + f64::from(tested.max(1)).log10();
         let mut sums = Vec::with_capacity(self.lasting.len());
         self.lasting.retain(|id, evidence| {
-            let here = signals.iter().filter(|s| s.id == *id).map(|s| s.score().surprise());
+            let here = signals
+                .iter()
+                .filter(|s| s.id == *id && s.channel() != Channel::Correlation)
+                .map(|s| s.score().surprise());
             let sum = evidence.add(here.fold(0.0, f64::max), DEPENDENCE_WINDOWS, most);
             sums.push(sum);
             sum > 0.0

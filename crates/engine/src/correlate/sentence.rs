@@ -58,6 +58,18 @@ fn phrase(c: &Contributor) -> String {
         (_, Direction::Up) => "is too high",
         _ => "is unusual",
     };
+    if c.channel == Channel::Correlation {
+        let share = c
+            .share
+            .map_or(String::new(), |s| format!(" ({:.0} % of the deviation)", 100.0 * s));
+        return format!(
+            "{} no longer moves with the entity's other series{share}: {} where they make {} to {} of it",
+            c.name,
+            number(c.actual),
+            number(c.lower),
+            number(c.upper)
+        );
+    }
     // What rounding left of a range that is a point at zero is not worth a reader's time.
     let around_zero = |x: f64| if x.abs() < c.actual.abs() * 1e-6 { 0.0 } else { x };
     format!(
