@@ -1,14 +1,13 @@
-use std::collections::BTreeMap;
-
 use foreshock_domain::{
     Entity, EntityWindow, Event, EventAction, EventKind, FailureDetail, Grade, IncidentId, Millis, PrecededBy,
     PrecursorDetail, Resolution, Score, Signal, SourcePosition, Timestamp,
 };
 use foreshock_failure::{FailureTracker, Standing, Transition};
-use foreshock_stats::{ClusterSize, Episode, EpisodeStep, Evidence, Run, harmonic_mean_surprise};
+use foreshock_stats::{Episode, EpisodeStep, harmonic_mean_surprise};
 use serde::{Deserialize, Serialize};
 
 use super::incident::{Incident, merge};
+use super::judgement::{Fleet, Oddness};
 use super::sentence;
 use crate::config::EngineConfig;
 use crate::id;
@@ -19,14 +18,6 @@ const REMEMBERED_MS: Millis = 3_600_000;
 const REMEMBERED_MAX: usize = 4;
 /// A failure's new symptoms are told at most this often.
 const SYMPTOMS_EVERY_MS: Millis = 60_000;
-/// Windows that are further apart count as independent when oddness is added up.
-const DEPENDENCE_WINDOWS: u32 = 12;
-/// Series and templates whose lasting oddness is kept at a time.
-const LASTING_MAX: usize = 128;
-/// What has been added up passes the threshold by this much at most, so that it is forgotten in minutes.
-const EVIDENCE_BEYOND: f64 = 2.0;
-/// Two questions are asked of a window, is it odd and has it been odd for long; the better answer is worth half.
-const TWO_QUESTIONS: f64 = std::f64::consts::LOG10_2;
 /// An entity that says nothing for this long of observed time can't be judged: its precursor is resolved as silent.
 const SILENT_MS: Millis = 15 * 60_000;
 
@@ -36,9 +27,7 @@ pub(crate) struct EntityState {
     name: Entity,
     tracker: FailureTracker,
     episode: Episode,
-    /// Oddness of each series and template added up over windows, by id; those that came to nothing are dropped.
-    lasting: BTreeMap<Box<str>, Evidence>,
-    run: Run,
+    oddness: Oddness,
     precursor: Option<Incident>,
     failure: Option<Incident>,
     /// Precursors that resolved not long ago: id, when told, when resolved.
@@ -56,8 +45,8 @@ pub(crate) struct Surroundings<'a> {
     pub(crate) observed_ms: Millis,
     /// Surprise at which a precursor opens.
     pub(crate) threshold: f64,
-    /// How long oddness lasts in this partition.
-    pub(crate) clusters: &'a mut ClusterSize,
+    /// What is usual in this partition.
+    pub(crate) fleet: &'a mut Fleet,
     pub(crate) events: &'a mut Vec<Event>,
 }
 
@@ -67,8 +56,7 @@ impl EntityState {
             name,
             tracker: FailureTracker::default(),
             episode: Episode::default(),
-            lasting: BTreeMap::new(),
-            run: Run::default(),
+            oddness: Oddness::default(),
             precursor: None,
             failure: None,
             remembered: Vec::new(),
@@ -131,9 +119,10 @@ impl EntityState {
     fn judge(&mut self, cx: &mut Surroundings<'_>, windows: &[EntityWindow], signals: &[Signal], end: Timestamp) {
         let tested = windows.iter().map(|w| w.tested).fold(0, u32::saturating_add);
         let now = harmonic_mean_surprise(signals.iter().map(|s| s.score().surprise()), tested);
-        cx.clusters.learn(&mut self.run, now);
-        let lasting = self.add_up(signals, tested, cx.threshold);
-        let surprise = (now.max(lasting) - TWO_QUESTIONS).max(0.0);
+        let gate = cx.config.alarms.gate;
+        let surprise = self
+            .oddness
+            .judge(cx.fleet, signals, now, tested, gate, cx.threshold, end);
         let score = Score::from_surprise(surprise);
         let step = self
             .episode
@@ -159,25 +148,6 @@ impl EntityState {
         }
     }
 
-    /// Adds this window's oddness to what each series and template has shown before, and fuses the sums. Time comes first:
-    /// so the number of series is paid for once, and not again in every window.
-    fn add_up(&mut self, signals: &[Signal], tested: u32, threshold: f64) -> f64 {
-        for signal in signals {
-            if self.lasting.len() < LASTING_MAX && !self.lasting.contains_key(&signal.id) {
-                self.lasting.insert(signal.id.clone(), Evidence::default());
-            }
-        }
-        let most = threshold + EVIDENCE_BEYOND + f64::from(tested.max(1)).log10();
-        let mut sums = Vec::with_capacity(self.lasting.len());
-        self.lasting.retain(|id, evidence| {
-            let here = signals.iter().filter(|s| s.id == *id).map(|s| s.score().surprise());
-            let sum = evidence.add(here.fold(0.0, f64::max), DEPENDENCE_WINDOWS, most);
-            sums.push(sum);
-            sum > 0.0
-        });
-        harmonic_mean_surprise(sums.into_iter(), tested)
-    }
-
     fn open_precursor(
         &mut self,
         cx: &mut Surroundings<'_>,
@@ -188,7 +158,11 @@ impl EntityState {
     ) {
         let mut contributors = Vec::new();
         merge(&mut contributors, signals, cx.config.limits.contributors);
-        let started_at = contributors.iter().map(|c| c.onset).min().unwrap_or(end);
+        for c in &mut contributors {
+            c.onset = self.oddness.bounded_onset(&c.id, c.onset, end);
+        }
+        let started_at = contributors.first().map_or(end, |c| c.onset);
+        cx.fleet.discovered();
         self.incidents += 1;
         let id = id::incident(
             EventKind::Precursor,
@@ -234,8 +208,8 @@ impl EntityState {
 
     /// The entity is failing or has just failed: what is odd now is a symptom.
     fn attach(&mut self, cx: &mut Surroundings<'_>, signals: &[Signal], end: Timestamp) {
-        (self.episode, self.run) = Default::default();
-        self.lasting.clear();
+        self.episode = Episode::default();
+        self.oddness.failed(cx.fleet);
         let Some(incident) = &mut self.failure else { return };
         let new = merge(&mut incident.contributors, signals, cx.config.limits.contributors);
         if new && end - incident.told_at >= SYMPTOMS_EVERY_MS {

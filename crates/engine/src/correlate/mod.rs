@@ -6,6 +6,7 @@
 
 mod entity;
 mod incident;
+mod judgement;
 mod order;
 mod partition;
 mod sentence;
