@@ -6,6 +6,7 @@
 
 pub mod dump;
 pub mod dump_shift;
+pub mod inputs;
 pub mod metric_csv;
 pub mod open;
 pub mod score;

@@ -78,7 +78,10 @@ impl EntityState {
         };
         self.clock = self.clock.max(end);
         self.heard_ms = cx.observed_ms;
-        let signals: Vec<Signal> = windows.iter().flat_map(|w| w.signals.iter().cloned()).collect();
+        let mut signals: Vec<Signal> = windows.iter().flat_map(|w| w.signals.iter().cloned()).collect();
+        for signal in &mut signals {
+            signal.onset = self.oddness.bounded_onset(&signal.id, signal.onset, end);
+        }
         let mut transitions = Vec::new();
         for window in windows {
             self.tracker
@@ -158,9 +161,11 @@ impl EntityState {
     ) {
         let mut contributors = Vec::new();
         merge(&mut contributors, signals, cx.config.limits.contributors);
-        for c in &mut contributors {
-            c.onset = self.oddness.bounded_onset(&c.id, c.onset, end);
-        }
+        merge(
+            &mut contributors,
+            &self.oddness.grounds(),
+            cx.config.limits.contributors,
+        );
         let started_at = contributors.first().map_or(end, |c| c.onset);
         cx.fleet.discovered();
         self.incidents += 1;

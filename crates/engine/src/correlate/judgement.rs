@@ -89,7 +89,7 @@ impl Fleet {
 }
 
 /// Oddness of one series or template, added up.
-#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 struct Lasting {
     evidence: Evidence,
     /// End of the window in which it began.
@@ -99,6 +99,9 @@ struct Lasting {
     /// The same of earlier times, fading.
     past: f64,
     past_at: Timestamp,
+    /// The strongest signal since it began, with the earliest onset, while there is evidence: what began it need not be there when
+    /// it has become enough.
+    strongest: Option<Box<Signal>>,
 }
 
 impl Lasting {
@@ -109,6 +112,19 @@ impl Lasting {
             peak: 0.0,
             past: 0.0,
             past_at: end,
+            strongest: None,
+        }
+    }
+
+    fn show(&mut self, signal: &Signal) {
+        let known = self.strongest.as_ref();
+        let onset = known.map_or(signal.onset, |s| s.onset.min(signal.onset));
+        let stronger = known.is_none_or(|s| signal.score() > s.score());
+        if stronger {
+            self.strongest = Some(Box::new(signal.clone()));
+        }
+        if let Some(strongest) = &mut self.strongest {
+            strongest.onset = onset;
         }
     }
 
@@ -126,6 +142,7 @@ impl Lasting {
         if self.evidence.is_none() {
             self.past = self.past.max(self.peak);
             self.peak = 0.0;
+            self.strongest = None;
         }
         (sum - self.past).max(0.0)
     }
@@ -203,6 +220,9 @@ impl Oddness {
             if self.lasting.len() < LASTING_MAX && !self.lasting.contains_key(&signal.id) {
                 self.lasting.insert(signal.id.clone(), Lasting::new(end));
             }
+            if let Some(lasting) = self.lasting.get_mut(&signal.id) {
+                lasting.show(signal);
+            }
         }
         let mut sums = Vec::with_capacity(self.lasting.len());
         self.lasting.retain(|id, lasting| {
@@ -224,9 +244,15 @@ impl Oddness {
         usual.now.withdraw(&mut self.now_excursion);
         usual.lasting.withdraw(&mut self.lasting_excursion);
         self.lasting.retain(|_, lasting| {
-            (lasting.evidence, lasting.peak) = Default::default();
+            (lasting.evidence, lasting.peak, lasting.strongest) = Default::default();
             !lasting.is_forgotten()
         });
+    }
+
+    /// What the evidence rests on: the strongest signal of each series and template that has any.
+    pub(crate) fn grounds(&self) -> Vec<Signal> {
+        let strongest = self.lasting.values().filter_map(|lasting| lasting.strongest.as_deref());
+        strongest.cloned().collect()
     }
 
     /// Since when a series or template is odd: what its model says, `onset`, but not absurdly long before this stage heard of it.
