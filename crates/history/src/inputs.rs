@@ -81,7 +81,7 @@ pub fn expand(named: &[PathBuf], endings: &[&str], except: &Path) -> Result<Vec<
         let matches = glob::glob_with(&pattern, options)
             .map_err(|error| failed(io::Error::new(io::ErrorKind::InvalidInput, error)))?;
         for file in matches {
-            let file = file.map_err(|error| failed(error.into_error()))?;
+            let file = file.map_err(|error| failed(error.into()))?;
             let name = plain_name(file.strip_prefix(&root).unwrap_or(&file));
             let ends = name
                 .extension()
