@@ -21,10 +21,11 @@ const BEYOND: f64 = 1.0;
 /// The better of two answers is worth half.
 const TWO_QUESTIONS: f64 = std::f64::consts::LOG10_2;
 /// Evidence is kept from passing the level of the threshold by more than this many magnitudes of surprise, so that it is
-/// forgotten in bounded time, and from passing [`EVIDENCE_MAX`].
+/// forgotten in bounded time, and from passing this many of evidence, of which a quiet window takes 0.3. Before a whole day was
+/// seen, a level that wanders with the hour looks like one that leaks: then it is kept below what a fleet of such asks for.
 const EVIDENCE_BEYOND: f64 = 2.0;
-/// Magnitudes of evidence, of which a quiet window takes 0.3: an hour of ten-second windows.
-const EVIDENCE_MAX: f64 = 108.0;
+const EVIDENCE_MAX: f64 = 400.0;
+const EVIDENCE_MAX_YOUNG: f64 = 108.0;
 /// What a series showed before must be passed by what it shows now, and is forgotten with this time constant, in steps.
 const PAST_MS: f64 = 2.0 * 86_400_000.0;
 const FADE_STEP_MS: Millis = 600_000;
@@ -188,8 +189,13 @@ impl Oddness {
             self.learn(usual, [0.0; 2], asked, end);
             return 0.0;
         }
-        let most =
-            (usual.lasting.level_of(asked + EVIDENCE_BEYOND) + f64::from(tested.max(1)).log10()).min(EVIDENCE_MAX);
+        let bound = if self.is_mature {
+            EVIDENCE_MAX
+        } else {
+            EVIDENCE_MAX_YOUNG
+        };
+        let paid = f64::from(tested.max(1)).log10();
+        let most = (usual.lasting.level_of(asked + EVIDENCE_BEYOND) + paid).min(bound);
         let lasting = self.add_up(signals, tested, gate, most, end);
         let now_surprise = now.min(usual.now.surprise(now));
         let lasting_surprise = lasting.min(usual.lasting.surprise(lasting));
