@@ -88,7 +88,10 @@ fn report(plan: &Plan, outcome: &Outcome, days: f64, trace: bool) {
             outcome.events[b],
         );
         for a in alarms.iter().filter(|_| trace) {
-            println!("    {a:?}");
+            println!(
+                "    window {}: entity {}, surprise {:.2} at {:.2}, onset {} windows back",
+                a.window, a.entity, a.score, a.threshold, a.onset_back
+            );
         }
         for kind in Fault::KINDS {
             let of_kind: Vec<_> = outcome.injected.iter().filter(|i| i.fault == kind).collect();
