@@ -7,7 +7,6 @@
 
 mod commands;
 mod corpus;
-mod interval;
 mod measures;
 mod parallel;
 mod report;
