@@ -63,9 +63,15 @@ fn realised_rates_are_near_nominal() {
         let dirty = rates((1..=8).map(|seed| contaminate(stream(kind, seed, 12_000), seed)), 1_000);
         let cells = |r: [f64; 3]| r.map(|x| format!("{x:6.2}")).join(" ");
         println!("{name:>16} | {} | {}", cells(clean), cells(dirty));
+        // Too many false alarms is the failure; too few costs sensitivity, and flat streams have none at all. Where nearly
+        // all values are one, those that are not are a lump of a few per cent, and no p-value lies between.
+        let limits = if *name == "sparse" {
+            [3.5, 2.0, 3.0]
+        } else {
+            [2.0, 2.0, 3.0]
+        };
         for (row, rates) in [("clean", clean), ("contaminated", dirty)] {
-            // Too many false alarms is the failure; too few costs sensitivity, and flat streams have none at all.
-            for (rate, limit) in rates.into_iter().zip([2.0, 2.5, 8.0]) {
+            for (rate, limit) in rates.into_iter().zip(limits) {
                 assert!(rate <= limit, "{name}, {row}: {rates:?} times nominal");
             }
         }

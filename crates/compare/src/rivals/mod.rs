@@ -20,7 +20,7 @@ use carry::CarryForward;
 use chance::Chance;
 use forests::{IsolationForest, RcfScorer};
 use k_means::KMeansConsensus;
-pub use ours::Ours;
+pub use ours::{OneSeries, Ours};
 use pca::Pca;
 use smoothing::{Ewma, HoltWinters};
 

@@ -1,8 +1,9 @@
 //! Ours: what `foreshock score` runs on a file of this many metrics.
 
-use foreshock_domain::Timestamp;
+use foreshock_domain::{Detector, Learning, Timestamp};
 use foreshock_history::alert_rule::{AlertRule, Alerts};
 use foreshock_history::entity_bank::EntityBank;
+use foreshock_metrics::{Point, SeriesModel};
 
 use super::Scorer;
 
@@ -34,5 +35,22 @@ impl Scorer for Ours {
 
     fn novelty(&self) -> Option<f64> {
         Some(self.novelty)
+    }
+}
+
+/// The model of one series alone, as the pipeline holds it: what speed and memory are about.
+pub struct OneSeries(SeriesModel);
+
+impl Default for OneSeries {
+    fn default() -> Self {
+        Self(SeriesModel::new(None))
+    }
+}
+
+impl Scorer for OneSeries {
+    fn score_learn(&mut self, at: Timestamp, values: &[f64]) -> f64 {
+        let value = values.first().copied().unwrap_or(f64::NAN);
+        let verdict = self.0.score_learn(&Point { at, value }, Learning::Normal);
+        verdict.map_or(0.0, |v| v.score.surprise())
     }
 }
