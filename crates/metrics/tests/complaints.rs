@@ -179,3 +179,101 @@ fn silent_at_first_and_named_afterwards() {
         .any(|v| v.channel == Channel::Spread && v.score.surprise() > 2.0);
     assert!(found, "a stuck sensor shows as spread");
 }
+
+#[test]
+fn a_gap_is_told_once_it_is_unlike_the_others() {
+    // A value in fifty is lost all the time; then twenty in a row.
+    let mut values = stream(0, 23, 2_020);
+    (0..2_000).step_by(50).for_each(|i| values[i] = f64::NAN);
+    values[2_000..].fill(f64::NAN);
+    let verdicts = verdicts(&values, 60);
+    let single = verdicts[1_900].map_or(0.0, |v| v.score.surprise());
+    let twentieth = verdicts[2_019].unwrap();
+    assert!(single < 2.5, "a single one as always: {single}");
+    assert_eq!(twentieth.channel, Channel::Missing);
+    assert_eq!(twentieth.direction, Direction::Absence);
+    assert!(twentieth.score.surprise() > 3.0, "{twentieth:?}");
+    assert!(
+        (twentieth.actual - 20.0).abs() < 1e-9 && twentieth.upper < 20.0,
+        "{twentieth:?}"
+    );
+}
+
+#[test]
+fn rows_that_are_absent_count_as_missing() {
+    let values = stream(0, 29, 1_001);
+    let mut model = SeriesModel::new(None);
+    let at = |i: usize| Timestamp::from_secs(START_S + 60 * i as i64);
+    for (i, &value) in values[..1_000].iter().enumerate() {
+        model.learn_one(&Point { at: at(i), value }, Learning::Normal);
+    }
+    let after = Point {
+        at: at(1_060),
+        value: values[1_000],
+    };
+    let verdict = model.score_one(&after).unwrap();
+    assert_eq!((verdict.channel, verdict.actual), (Channel::Missing, 60.0));
+}
+
+#[test]
+fn a_rhythm_of_any_length_is_found_and_its_breaking_off_seen() {
+    // A wave of 37 points, and for half a cycle the value of the other half: usual for the series, not for the phase.
+    let noise = stream(0, 31, 2_000);
+    let wave = |i: usize| 40.0 * (i as f64 / 37.0 * std::f64::consts::TAU).sin();
+    let mut values: Vec<f64> = noise.iter().enumerate().map(|(i, x)| x + wave(i)).collect();
+    for (i, value) in values.iter_mut().enumerate().skip(1_900).take(18) {
+        *value = noise[i] + wave(i + 18);
+    }
+    let scores = surprises(&values, 17);
+    assert!(largest(&scores[1_900..1_918]) > 4.0, "{:?}", &scores[1_900..1_918]);
+    let loud = scores[600..1_900].iter().filter(|&&s| s >= 3.0).count();
+    assert!(loud <= 5, "{loud} of 1300 points before reach a surprise of 3");
+}
+
+#[test]
+fn a_quiet_weekend_is_no_news_by_the_third() {
+    // Half hours; work on five days of seven.
+    let noise = stream(0, 37, 48 * 35);
+    let values: Vec<f64> = noise
+        .iter()
+        .enumerate()
+        .map(|(i, x)| {
+            let hour = (i % 48) as f64 / 2.0;
+            let works = (i / 48) % 7 < 5 && (8.0..18.0).contains(&hour);
+            x + if works { 80.0 } else { 0.0 }
+        })
+        .collect();
+    // Monday, 2023-11-13.
+    let mut model = SeriesModel::new(None);
+    let mut loud = 0;
+    for (i, &value) in values.iter().enumerate() {
+        let at = Timestamp::from_secs(1_699_833_600 + 1_800 * i as i64);
+        let verdict = model.score_learn(&Point { at, value }, Learning::Normal);
+        let is_late = i >= 48 * 19;
+        loud += usize::from(is_late && verdict.is_some_and(|v| v.score.surprise() >= 3.0));
+    }
+    assert!(
+        loud <= 4,
+        "{loud} of {} points from the third weekend on reach a surprise of 3",
+        48 * 16
+    );
+}
+
+#[test]
+fn what_comes_back_every_day_stops_being_news() {
+    // One spike a day at the same time, as a backup makes it.
+    let mut values = stream(0, 41, 288 * 14);
+    (0..14).for_each(|day| values[288 * day + 100] += 80.0);
+    let mut model = SeriesModel::new(None);
+    let mut news = Vec::new();
+    for (i, &value) in values.iter().enumerate() {
+        let at = Timestamp::from_secs(START_S + 300 * i as i64);
+        model.learn_one(&Point { at, value }, Learning::Normal);
+        if i % 288 == 100 {
+            news.push(model.novelty().surprise());
+        }
+    }
+    // The highest spike so far is a record, and a record is news.
+    let loud = news[7..].iter().filter(|&&n| n >= 2.5).count();
+    assert!(loud <= 1, "{news:?}");
+}

@@ -74,3 +74,62 @@ impl ExcessTail {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A tail that has seen `n` zeros and, every `every` of them, a distance of about one.
+    fn learned(n: u32, every: u32) -> ExcessTail {
+        let mut tail = ExcessTail::default();
+        for i in 0..n {
+            let distance = if every > 0 && i % every == 0 {
+                0.5 + f64::from(i % 7) / 6.0
+            } else {
+                0.0
+            };
+            tail.learn(distance, 0.7);
+        }
+        tail
+    }
+
+    #[test]
+    fn surprises_by_case() {
+        // (name, points, one distance every so many, distance, lowest and highest surprise)
+        let cases = [
+            ("nothing odd", 4_000, 100, 0.0, 0.0, 0.0),
+            ("NaN counts as zero", 4_000, 100, f64::NAN, 0.0, 0.0),
+            ("usual once in a hundred", 3_900, 100, 1.0, 1.8, 2.8),
+            ("usual once in ten", 3_900, 10, 1.0, 0.9, 1.6),
+            ("never seen, after little", 40, 0, 1.0, 0.4, 1.2),
+            ("never seen, after much", 3_900, 0, 1.0, 2.3, 3.5),
+            ("hardly any distance", 3_900, 100, 0.01, 0.0, 0.3),
+            ("far out", 3_900, 100, 50.0, 3.5, 6.0),
+            ("infinite", 3_900, 100, f64::INFINITY, 100.0, 1e4),
+        ];
+        for (name, points, every, distance, lowest, highest) in cases {
+            let surprise = learned(points, every).surprise(distance, 0.7);
+            assert!((lowest..=highest).contains(&surprise), "{name}: {surprise}");
+        }
+    }
+
+    #[test]
+    fn one_huge_distance_does_not_deafen() {
+        let mut tail = learned(1_000, 50);
+        let before = tail.surprise(3.0, 0.7);
+        tail.learn(f64::INFINITY, 0.7);
+        assert!(
+            before - tail.surprise(3.0, 0.7) < 0.5,
+            "{} from {before}",
+            tail.surprise(3.0, 0.7)
+        );
+    }
+
+    #[test]
+    fn what_was_common_long_ago_is_forgotten() {
+        let mut tail = learned(1_000, 5);
+        let then = tail.surprise(1.0, 0.7);
+        (0..20_000).for_each(|_| tail.learn(0.0, 0.7));
+        assert!(tail.surprise(1.0, 0.7) > then + 1.0);
+    }
+}
