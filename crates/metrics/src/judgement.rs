@@ -34,7 +34,7 @@ const NEW_COSTS: f64 = 0.103;
 /// Points below which answers are held back, and to what share at first.
 const UNUSUAL_CAUTION: Caution = Caution {
     points: 182.0,
-    share: 0.248,
+    share: 0.5,
 };
 const NEW_CAUTION: Caution = Caution {
     points: 442.0,

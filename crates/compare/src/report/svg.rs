@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 const WIDTH: f64 = 640.0;
-const LABELS: f64 = 150.0;
+const LABELS: f64 = 180.0;
 const ROW: f64 = 24.0;
 const TOP: f64 = 40.0;
 const STYLE: &str = "<style>text{font:13px sans-serif;fill:#333}.title{font-weight:bold}.grid{stroke:#8884}\
