@@ -15,7 +15,8 @@ use crate::reading::{BASE, LONG_MEAN, MEAN, RARE, RESIDUAL, Reading, SHAPE, SPRE
 
 /// Points before the first verdict.
 pub(crate) const SILENT: u32 = 32;
-/// How much each channel counts, in the order of the readings' arrays.
+/// How much each channel counts, in the order of the readings' arrays: found by a search over the Numenta benchmark, injected
+/// anomalies and failure-free streams together; `docs/models/metrics.md` says how much that flatters.
 struct Weights {
     steady: [f64; STEADY],
     rare: [f64; RARE],
@@ -57,6 +58,8 @@ const NEW_SUPPORT: Support = Support {
     beyond: 4.02,
     share: 0.28,
 };
+/// How much more the other channels depend on their past than the residuals do.
+const DEPENDENT: f64 = 3.0;
 /// Points that the means, the sum, the spread and the energy add up: their neighbours are not independent.
 const SPAN: [f64; STEADY] = [1.0, 1.0, 8.0, 32.0, 8.0, 12.0, 12.0];
 /// Shape of the Pareto tail of distances: new territory is entered in leaps.
@@ -202,7 +205,7 @@ impl SeriesModel {
                 let span = if c == RESIDUAL {
                     1.0
                 } else {
-                    (dependence * 3.0).max(SPAN[c])
+                    (dependence * DEPENDENT).max(SPAN[c])
                 };
                 exp10(STEADY_SUPPORT.bound(rarity.log10(), points / span))
             }),
