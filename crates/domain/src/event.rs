@@ -124,6 +124,8 @@ pub struct Contributor {
     pub onset: Timestamp,
     /// For log signals.
     pub log: Option<LogEvidence>,
+    /// For broken relations: the series' share in it, in 0 ..= 1.
+    pub share: Option<f64>,
 }
 
 /// What only precursors have.

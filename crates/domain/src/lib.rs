@@ -28,5 +28,5 @@ pub use event::{
 };
 pub use input::{Input, LabelPairs, Level, LogLine, MetricKind, Sample};
 pub use score::{Channel, Direction, Score, Verdict};
-pub use signal::{EntityWindow, Fact, Incident, Signal, SignalRecord, Source, SourcePosition};
+pub use signal::{EntityWindow, Fact, Incident, Signal, SignalRecord, Source, SourcePosition, VectorEntry};
 pub use time::{Millis, Timestamp};

@@ -73,14 +73,20 @@ pub enum Channel {
     Seasonal,
     /// Noise grew, or the sensor is stuck.
     Spread,
+    /// The last stretch does not move as the series usually does.
+    Shape,
     /// A value in territory never visited.
     Novelty,
+    /// Values that should have come did not; counted in intervals.
+    Missing,
     /// A log template never seen before.
     NewTemplate,
     /// A log template comes more or less often than it used to.
     TemplateRate,
     /// A regular log template stopped coming.
     TemplateSilence,
+    /// The relation between an entity's series broke, whatever each does by itself.
+    Correlation,
 }
 
 /// What a model says of one observation.

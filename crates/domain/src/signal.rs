@@ -1,6 +1,6 @@
 use serde::{Deserialize, Serialize};
 
-use crate::{Channel, Direction, Entity, LogEvidence, Progress, Score, Tick, Timestamp, Upstream, Verdict};
+use crate::{Channel, Direction, Entity, LogEvidence, Progress, Score, SeriesId, Tick, Timestamp, Upstream, Verdict};
 
 /// Where a signal came from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -40,6 +40,19 @@ pub struct Signal {
     pub onset: Timestamp,
     /// For log signals.
     pub log: Option<LogEvidence>,
+    /// For broken relations: the series' share in it, in 0 ..= 1.
+    pub share: Option<f64>,
+}
+
+/// What one series was in one window: all series of an entity together make the vector that relations are between.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct VectorEntry {
+    /// Which series.
+    pub series: SeriesId,
+    /// Mean of a gauge or rate of a counter, in the unit of the series. Single precision: relations are no finer.
+    pub value: f32,
+    /// `name{label=value}`; only at first and then from time to time, since it is longer than all else.
+    pub name: Option<Box<str>>,
 }
 
 impl Signal {
@@ -146,6 +159,8 @@ pub struct EntityWindow {
     pub signals: Vec<Signal>,
     /// What the failure rules asked for.
     pub facts: Vec<Fact>,
+    /// The entity's series in this partition, at most 64; empty where it has fewer than two.
+    pub vector: Vec<VectorEntry>,
 }
 
 /// A failure that somebody else declared.

@@ -32,6 +32,7 @@ fn signal(id: &str, surprise: f64, onset: Timestamp) -> Signal {
             upper: 6.0,
         },
         onset,
+        share: None,
         log: None,
     }
 }
@@ -62,6 +63,7 @@ fn play(windows: i64, signals: impl Fn(i64) -> Vec<Signal>) -> Vec<Event> {
                 lines: 0,
                 tested: 10,
                 signals: signals(window),
+                vector: Vec::new(),
                 facts: Vec::new(),
             }),
             SignalRecord::Progress(Progress {

@@ -86,6 +86,7 @@ impl OpenFailure {
 ///     tested: 0,
 ///     signals: vec![],
 ///     facts: vec![Fact::Lines { rule: "fatal_line".into(), count: 1, first_at: at, sample: "panic: …".into() }],
+///     vector: vec![],
 /// };
 /// let (mut tracker, mut out) = (FailureTracker::default(), Vec::new());
 /// tracker.on_window(&rules, &window, 0, &mut out);

@@ -4,8 +4,10 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::panic))] // a test that fails may say so
 
+pub mod alert_rule;
 pub mod dump;
 pub mod dump_shift;
+pub mod entity_bank;
 pub mod inputs;
 pub mod metric_csv;
 pub mod open;

@@ -1,7 +1,9 @@
 //! `foreshock score`: a metric file in, one row of surprises per row out.
 //!
 //! Strictly causal: the output of a row depends on no later row, so a truncated input gives a truncated output, byte for
-//! byte. Memory is one model per series (some 2 kB) and one row, however long the file is. The output appears under its
+//! byte. A wide file is one entity: beside its series' own models one
+//! looks at how the first 64 of them move together and which regimes they work in. Memory is one model per series (some
+//! 2 kB), at most 34 kB for that, and one row, however long the file is. The output appears under its
 //! name only when it is complete.
 
 use std::collections::BTreeMap;
@@ -10,10 +12,11 @@ use std::fs::{self, File};
 use std::io::{self, BufWriter};
 use std::path::{Path, PathBuf};
 
-use foreshock_domain::{Detector, Learning, Timestamp};
+use foreshock_domain::{Detector, Learning};
 use foreshock_metrics::{Point, SeriesModel};
-use foreshock_stats::{Episode, EpisodeParams, harmonic_mean_surprise};
 
+use crate::alert_rule::{AlertRule, Alerts, Scored};
+use crate::entity_bank::{EntityBank, RowScore};
 use crate::metric_csv::{Layout, MetricCsv, MetricCsvError, MetricRow};
 use crate::open::{Opened, open};
 
@@ -21,15 +24,6 @@ use crate::open::{Opened, open};
 const PROGRESS_ROWS: u64 = 4_096;
 /// Most series of a long file: 200 MB of models.
 const SERIES_MAX: usize = 100_000;
-/// Surprise at which an event opens. Low, because whoever reads a whole file ranks its alerts and sets the bar afterwards.
-const OPEN_AT: f64 = 2.0;
-/// Typical intervals between rows for which a told event keeps others, that are not clearly stranger, from opening.
-const REFRACTORY_INTERVALS: f64 = 100.0;
-/// Typical intervals of quiet after which an event closes.
-const CLOSE_AFTER_INTERVALS: f64 = 6.0;
-/// An event is told again when this many magnitudes stranger.
-const ESCALATE_BY: f64 = 0.5;
-
 /// What to read and where to write.
 #[derive(Clone, Debug)]
 pub struct ScoreOptions {
@@ -168,24 +162,17 @@ fn score_rows(
     Ok(summary)
 }
 
-/// What a row is worth.
-#[derive(Clone, Copy, Debug)]
-struct Scored {
-    score: f64,
-    alert: f64,
-}
-
 /// The models of a file.
 enum Bank {
     /// One entity: its metrics are judged together.
     Wide {
-        models: Vec<SeriesModel>,
-        surprises: Vec<f64>,
-        episode: Episode,
+        bank: Box<EntityBank>,
+        values: Vec<f64>,
+        alerts: Box<Alerts>,
     },
     /// Each row is one series, judged alone.
     Long {
-        series: BTreeMap<Box<[u8]>, (SeriesModel, Episode)>,
+        series: BTreeMap<Box<[u8]>, (SeriesModel, Alerts)>,
     },
 }
 
@@ -193,9 +180,9 @@ impl Bank {
     fn new(layout: &Layout) -> Self {
         match layout {
             Layout::Wide(names) => Self::Wide {
-                models: names.iter().map(|_| SeriesModel::new(None)).collect(),
-                surprises: vec![0.0; names.len()],
-                episode: Episode::default(),
+                bank: Box::new(EntityBank::new(names.len())),
+                values: Vec::with_capacity(names.len()),
+                alerts: Box::default(),
             },
             Layout::Long => Self::Long {
                 series: BTreeMap::new(),
@@ -205,7 +192,7 @@ impl Bank {
 
     fn series(&self) -> u64 {
         match self {
-            Self::Wide { models, .. } => models.len() as u64,
+            Self::Wide { bank, .. } => bank.len() as u64,
             Self::Long { series } => series.len() as u64,
         }
     }
@@ -217,27 +204,14 @@ impl Bank {
         summary: &mut ScoreSummary,
     ) -> Result<Option<Scored>, MetricCsvError> {
         match self {
-            Self::Wide {
-                models,
-                surprises,
-                episode,
-            } => {
-                let mut tested = 0;
-                for (column, (model, surprise)) in models.iter_mut().zip(surprises.iter_mut()).enumerate() {
+            Self::Wide { bank, values, alerts } => {
+                values.clear();
+                for column in 0..bank.len() {
                     let value = row.wide_value(column)?;
                     summary.missing += u64::from(value.is_nan());
-                    let verdict = model.score_learn(&Point { at: row.at, value }, Learning::Normal);
-                    tested += u32::from(verdict.is_some());
-                    *surprise = verdict.map_or(0.0, |v| v.score.surprise());
+                    values.push(value);
                 }
-                let score = if tested == 1 {
-                    surprises.iter().copied().fold(0.0, f64::max)
-                } else {
-                    harmonic_mean_surprise(surprises.iter().copied().filter(|&s| s > 0.0), tested)
-                };
-                let interval_ms = models.first().map_or(0.0, SeriesModel::interval_ms);
-                let alert = alert(episode, row.at, (tested > 0).then_some(score), interval_ms);
-                Ok(Some(Scored { score, alert }))
+                Ok(Some(alerts.score(&AlertRule::default(), bank.step(row.at, values))))
             }
             Self::Long { series } => {
                 let (name, value) = row.long_value()?;
@@ -246,36 +220,19 @@ impl Bank {
                     if series.len() >= SERIES_MAX {
                         return Ok(None);
                     }
-                    series.insert(name.into(), (SeriesModel::new(None), Episode::default()));
+                    series.insert(name.into(), (SeriesModel::new(None), Alerts::default()));
                 }
-                let Some((model, episode)) = series.get_mut(name) else {
+                let Some((model, alerts)) = series.get_mut(name) else {
                     return Ok(None);
                 };
                 let verdict = model.score_learn(&Point { at: row.at, value }, Learning::Normal);
-                let score = verdict.map(|v| v.score.surprise());
-                let alert = alert(episode, row.at, score, model.interval_ms());
-                Ok(Some(Scored {
-                    score: score.unwrap_or(0.0),
-                    alert,
-                }))
+                let scored = verdict.map(|verdict| RowScore {
+                    score: verdict.score.surprise(),
+                    novelty: model.novelty().surprise(),
+                });
+                Ok(Some(alerts.score(&AlertRule::default(), scored)))
             }
         }
-    }
-}
-
-/// The score where an event opens or escalates, and 0 elsewhere.
-fn alert(episode: &mut Episode, at: Timestamp, score: Option<f64>, interval_ms: f64) -> f64 {
-    let params = EpisodeParams {
-        close_after_ms: (CLOSE_AFTER_INTERVALS * interval_ms) as i64,
-        refractory_ms: (REFRACTORY_INTERVALS * interval_ms) as i64,
-        escalate_by: ESCALATE_BY,
-        ..EpisodeParams::default()
-    };
-    let surprise = score.unwrap_or(f64::NAN);
-    if episode.step(&params, at.as_millis(), surprise, OPEN_AT).is_told() {
-        surprise
-    } else {
-        0.0
     }
 }
 
@@ -303,8 +260,8 @@ impl Output {
         self.number(scored.alert)?;
         match bank {
             None => {}
-            Some(Bank::Wide { surprises, .. }) => {
-                for &surprise in surprises {
+            Some(Bank::Wide { bank, .. }) => {
+                for &surprise in bank.surprises() {
                     self.number(surprise)?;
                 }
             }

@@ -176,3 +176,45 @@ fn counts_what_it_saw() {
     assert_eq!((summary.rows, summary.series, summary.missing), (1200, 2, 13));
     assert!(summary.alerts >= 1);
 }
+
+/// Two metrics that always move together come apart, each within its own usual range: only the row score can say so.
+#[test]
+fn a_broken_relation_is_told_in_the_row_score() {
+    let mut text = String::from("timestamp,a,b,c\n");
+    for i in 0..1_200u64 {
+        let common = noise(i) * 3.0;
+        let apart = if (1_000..1_040).contains(&i) {
+            noise(i + 777_777) * 3.0
+        } else {
+            common
+        };
+        let (a, b, c) = (common, apart, common);
+        let rest = |k: u64| 0.2 * noise(i * 3 + k + 50_000);
+        text += &format!(
+            "{},{},{},{}\n",
+            i * 60,
+            20.0 + a + rest(0),
+            40.0 + b + rest(1),
+            60.0 + c + rest(2)
+        );
+    }
+    let out = run(&text, true);
+    let rows: Vec<Vec<f64>> = out
+        .lines()
+        .skip(1)
+        .map(|line| line.split(',').skip(1).map(|x| x.parse().expect("a number")).collect())
+        .collect();
+    let most = |rows: &[Vec<f64>], column: usize| rows.iter().map(|r| r[column]).fold(0.0, f64::max);
+    let (before, during) = (&rows[700..1_000], &rows[1_000..1_040]);
+    assert!(
+        most(during, 0) > most(before, 0) + 1.0,
+        "{} after {}",
+        most(during, 0),
+        most(before, 0)
+    );
+    assert!(most(during, 0) >= 3.0, "{}", most(during, 0));
+    assert!(
+        (2..5).all(|column| most(during, column) < 3.0),
+        "no single series shows it"
+    );
+}

@@ -161,6 +161,9 @@ struct ContributorShape {
     lead: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     log: Option<LogEvidence>,
+    /// Of a broken relation.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    share: Option<f64>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -307,6 +310,7 @@ impl ContributorShape {
             onset: Rfc3339(c.onset),
             lead,
             log: c.log.clone(),
+            share: c.share,
         }
     }
 
@@ -324,6 +328,7 @@ impl ContributorShape {
             upper: self.upper.unwrap_or(f64::NAN),
             onset: self.onset.0,
             log: self.log,
+            share: self.share,
         }
     }
 }

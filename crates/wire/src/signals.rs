@@ -9,7 +9,7 @@
 
 use foreshock_domain::{
     Channel, Direction, Entity, EntityWindow, Fact, Incident, LogEvidence, Progress, Score, Signal, SignalRecord,
-    Source, SourcePosition, Tick, Timestamp, Verdict,
+    Source, SourcePosition, Tick, Timestamp, VectorEntry, Verdict,
 };
 use serde::{Deserialize, Serialize};
 
@@ -74,6 +74,9 @@ struct WindowShape {
     signals: Vec<Signal>,
     #[serde(with = "facts_shape")]
     facts: Vec<Fact>,
+    /// Windows of before there was one have none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty", with = "vector")]
+    vector: Vec<VectorEntry>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -87,6 +90,8 @@ struct SignalShape {
     verdict: Verdict,
     onset: Timestamp,
     log: Option<LogEvidence>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    share: Option<f64>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -172,6 +177,56 @@ mod number {
                 .number()
                 .ok_or_else(|| other.unexpected("a number, NaN, +Inf or -Inf")),
         }
+    }
+}
+
+/// Each entry as `[id, value]` or `[id, value, name]`: there may be 64 in every window of every entity.
+mod vector {
+    use foreshock_domain::{SeriesId, VectorEntry};
+    use serde::de::Error;
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    /// Most series of an entity in a window.
+    const ENTRIES_MAX: usize = 64;
+
+    #[derive(Serialize, Deserialize)]
+    #[serde(untagged)]
+    enum Entry {
+        Named(Box<str>, f32, Box<str>),
+        Bare(Box<str>, f32),
+    }
+
+    pub(super) fn serialize<S: Serializer>(all: &[VectorEntry], s: S) -> Result<S::Ok, S::Error> {
+        s.collect_seq(all.iter().filter(|e| e.value.is_finite()).map(|e| {
+            let id = e.series.to_string().into();
+            match &e.name {
+                Some(name) => Entry::Named(id, e.value, name.clone()),
+                None => Entry::Bare(id, e.value),
+            }
+        }))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(d: D) -> Result<Vec<VectorEntry>, D::Error> {
+        let entries = Vec::<Entry>::deserialize(d)?;
+        if entries.len() > ENTRIES_MAX {
+            return Err(D::Error::custom("more than 64 series in a vector"));
+        }
+        let entry = |entry| {
+            let (id, value, name) = match entry {
+                Entry::Named(id, value, name) => (id, value, Some(name)),
+                Entry::Bare(id, value) => (id, value, None),
+            };
+            // Sixteen hex digits and nothing else.
+            let is_hex = id.len() == 16 && id.bytes().all(|b| b.is_ascii_hexdigit());
+            let series = u64::from_str_radix(&id, 16).ok().filter(|_| is_hex);
+            let series = series.ok_or_else(|| D::Error::custom("invalid series id, expected 16 hex digits"))?;
+            Ok(VectorEntry {
+                series: SeriesId(series),
+                value,
+                name,
+            })
+        };
+        entries.into_iter().map(entry).collect()
     }
 }
 

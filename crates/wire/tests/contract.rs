@@ -3,8 +3,8 @@
 
 use foreshock_domain::{
     Channel, Contributor, Direction, Entity, EntityWindow, Event, EventAction, EventId, EventKind, Fact, FailureDetail,
-    Grade, Incident, IncidentId, LogEvidence, PrecededBy, PrecursorDetail, Progress, Resolution, Score, Severity,
-    Signal, SignalRecord, Source, SourcePosition, Tick, Timestamp, Upstream, Verdict,
+    Grade, Incident, IncidentId, LogEvidence, PrecededBy, PrecursorDetail, Progress, Resolution, Score, SeriesId,
+    Severity, Signal, SignalRecord, Source, SourcePosition, Tick, Timestamp, Upstream, VectorEntry, Verdict,
 };
 use foreshock_wire::{event, signals};
 use jsonschema::Validator;
@@ -56,7 +56,9 @@ fn number() -> impl Strategy<Value = f64> {
 }
 
 fn channel() -> impl Strategy<Value = Channel> {
-    use Channel::{Level, NewTemplate, Novelty, Residual, Seasonal, Spread, TemplateRate, TemplateSilence, Trend};
+    use Channel::{
+        Correlation, Level, NewTemplate, Novelty, Residual, Seasonal, Spread, TemplateRate, TemplateSilence, Trend,
+    };
     prop::sample::select(vec![
         Residual,
         Level,
@@ -67,6 +69,7 @@ fn channel() -> impl Strategy<Value = Channel> {
         NewTemplate,
         TemplateRate,
         TemplateSilence,
+        Correlation,
     ])
 }
 
@@ -112,8 +115,9 @@ prop_compose! {
     fn signal()(
         source in source(), id in text(), name in text(), unit in option::of(text()), verdict in verdict(),
         onset in time(), log in option::of(log()),
+        share in option::of(0.0f64..=1.0),
     ) -> Signal {
-        Signal { source, id, name, unit, verdict, onset, log }
+        Signal { source, id, name, unit, verdict, onset, log, share }
     }
 }
 
@@ -147,12 +151,19 @@ fn fact() -> impl Strategy<Value = Fact> {
 }
 
 prop_compose! {
+    fn entry()(id in any::<u64>(), value in -1e30f32..1e30, name in option::of(text())) -> VectorEntry {
+        VectorEntry { series: SeriesId(id), value, name }
+    }
+}
+
+prop_compose! {
     fn window()(
         entity in text(), start in time(), width_ms in 1i64..1_000_000, position in position(), samples in any::<u32>(),
         lines in any::<u32>(), tested in any::<u32>(), signals in vec(signal(), 0..4), facts in vec(fact(), 0..4),
+        vector in vec(entry(), 0..5),
     ) -> EntityWindow {
         let end = start + width_ms;
-        EntityWindow { entity: Entity(entity), start, end, position, samples, lines, tested, signals, facts }
+        EntityWindow { entity: Entity(entity), start, end, position, samples, lines, tested, signals, facts, vector }
     }
 }
 
@@ -177,9 +188,10 @@ fn record() -> impl Strategy<Value = SignalRecord> {
 prop_compose! {
     fn contributor()(
         source in source(), id in text(), name in text(), v in verdict(), onset in time(), log in option::of(log()),
+        share in option::of(0.0f64..=1.0),
     ) -> Contributor {
         let Verdict { score, channel, direction, actual, expected, lower, upper } = v;
-        Contributor { source, id, name, channel, direction, score, actual, expected, lower, upper, onset, log }
+        Contributor { source, id, name, channel, direction, score, actual, expected, lower, upper, onset, log, share }
     }
 }
 
@@ -378,6 +390,7 @@ fn an_event_in_full() {
         upper: 0.7,
         onset,
         log: None,
+        share: None,
     };
     let event = Event {
         kind: EventKind::Precursor,

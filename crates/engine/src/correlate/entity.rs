@@ -7,6 +7,7 @@ use foreshock_stats::{Episode, EpisodeStep, harmonic_mean_surprise};
 use serde::{Deserialize, Serialize};
 
 use super::incident::{Incident, merge};
+use super::joint::Joint;
 use super::judgement::{Fleet, Oddness};
 use super::sentence;
 use crate::config::EngineConfig;
@@ -27,6 +28,8 @@ pub(crate) struct EntityState {
     name: Entity,
     tracker: FailureTracker,
     episode: Episode,
+    /// How its series move together.
+    joint: Joint,
     oddness: Oddness,
     precursor: Option<Incident>,
     failure: Option<Incident>,
@@ -56,6 +59,7 @@ impl EntityState {
             name,
             tracker: FailureTracker::default(),
             episode: Episode::default(),
+            joint: Joint::default(),
             oddness: Oddness::default(),
             precursor: None,
             failure: None,
@@ -120,12 +124,18 @@ impl EntityState {
 
     /// The entity does its job: is it odd?
     fn judge(&mut self, cx: &mut Surroundings<'_>, windows: &[EntityWindow], signals: &[Signal], end: Timestamp) {
-        let tested = windows.iter().map(|w| w.tested).fold(0, u32::saturating_add);
+        let judged = self.joint.judge(windows, signals, cx.config.alarms.gate);
+        let tested = windows
+            .iter()
+            .map(|w| w.tested)
+            .fold(judged.tested, u32::saturating_add);
+        let signals = &judged.signals[..];
         let now = harmonic_mean_surprise(signals.iter().map(|s| s.score().surprise()), tested);
         let gate = cx.config.alarms.gate;
         let surprise = self
             .oddness
             .judge(cx.fleet, signals, now, tested, gate, cx.threshold, end);
+        let told = [signals, &judged.culprits].concat();
         let score = Score::from_surprise(surprise);
         let step = self
             .episode
@@ -136,11 +146,11 @@ impl EntityState {
             EpisodeStep::Quiet => {}
             EpisodeStep::Opened => {
                 self.resolve_precursor(cx, Resolution::Quiet, end, None);
-                self.open_precursor(cx, signals, score, end, position);
+                self.open_precursor(cx, &told, score, end, position);
             }
             EpisodeStep::Escalated | EpisodeStep::Ongoing => {
                 let Some(incident) = &mut self.precursor else { return };
-                merge(&mut incident.contributors, signals, cap);
+                merge(&mut incident.contributors, &told, cap);
                 incident.score = if score > incident.score { score } else { incident.score };
                 if step == EpisodeStep::Escalated {
                     let event = incident.event(&self.name, EventAction::Update, end, position);

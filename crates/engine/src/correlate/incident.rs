@@ -78,6 +78,7 @@ fn contributor(s: &Signal) -> Contributor {
         upper: s.verdict.upper,
         onset: s.onset,
         log: s.log.clone(),
+        share: s.share,
     }
 }
 
@@ -144,6 +145,7 @@ mod tests {
             verdict,
             onset: Timestamp::from_secs(onset_s),
             log: None,
+            share: None,
         }
     }
 

@@ -10,7 +10,7 @@
 
 use std::collections::BTreeMap;
 
-use foreshock_domain::{Millis, Signal, Timestamp};
+use foreshock_domain::{Channel, Millis, Signal, Timestamp};
 use foreshock_stats::{AlarmBudget, Evidence, Excursion, ExcursionPrior, ExcursionRate, OnlineFdr, merge_evidence};
 use serde::{Deserialize, Serialize};
 
@@ -222,7 +222,8 @@ impl Oddness {
 
     /// log10 of the evidence over all series and templates.
     fn add_up(&mut self, signals: &[Signal], tested: u32, gate: f64, most: f64, end: Timestamp) -> f64 {
-        for signal in signals {
+        // A relation is judged by running means, which have added up what lasts already.
+        for signal in signals.iter().filter(|s| s.channel() != Channel::Correlation) {
             if self.lasting.len() < LASTING_MAX && !self.lasting.contains_key(&signal.id) {
                 self.lasting.insert(signal.id.clone(), Lasting::new(end));
             }
@@ -232,7 +233,10 @@ impl Oddness {
         }
         let mut sums = Vec::with_capacity(self.lasting.len());
         self.lasting.retain(|id, lasting| {
-            let here = signals.iter().filter(|s| s.id == *id).map(|s| s.score().surprise());
+            let here = signals
+                .iter()
+                .filter(|s| s.id == *id && s.channel() != Channel::Correlation)
+                .map(|s| s.score().surprise());
             let most = most + lasting.past;
             sums.push(lasting.add(here.fold(0.0, f64::max), gate, most, end));
             !lasting.is_forgotten()

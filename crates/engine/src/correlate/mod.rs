@@ -6,6 +6,7 @@
 
 mod entity;
 mod incident;
+mod joint;
 mod judgement;
 mod order;
 mod partition;

@@ -52,12 +52,28 @@ fn phrase(c: &Contributor) -> String {
         (Channel::Spread, _) => "is unusually noisy",
         (Channel::Trend, Direction::Down) => "keeps falling",
         (Channel::Trend, _) => "keeps rising",
+        (Channel::Shape, _) => "does not move as it usually does",
         (Channel::Novelty, _) => "is where it has never been",
         (Channel::Seasonal, _) => "is unusual for the time of day",
         (_, Direction::Down) => "is too low",
         (_, Direction::Up) => "is too high",
         _ => "is unusual",
     };
+    if c.channel == Channel::Missing {
+        return format!("{}: no value for {} intervals", c.name, number(c.actual));
+    }
+    if c.channel == Channel::Correlation {
+        let share = c
+            .share
+            .map_or(String::new(), |s| format!(" ({:.0} % of the deviation)", 100.0 * s));
+        return format!(
+            "{} no longer moves with the entity's other series{share}: {} where they make {} to {} of it",
+            c.name,
+            number(c.actual),
+            number(c.lower),
+            number(c.upper)
+        );
+    }
     // What rounding left of a range that is a point at zero is not worth a reader's time.
     let around_zero = |x: f64| if x.abs() < c.actual.abs() * 1e-6 { 0.0 } else { x };
     format!(

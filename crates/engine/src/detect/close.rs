@@ -4,10 +4,10 @@
 //! arrival, then templates of every entity by place, then one record per entity and one of progress.
 
 use foreshock_domain::{
-    Detector, EntityWindow, Fact, Learning, LogEvidence, Millis, Signal, SignalRecord, Source, Timestamp,
+    Detector, EntityWindow, Fact, Learning, LogEvidence, Millis, Signal, SignalRecord, Source, Timestamp, VectorEntry,
 };
 use foreshock_logs::{TemplateCount, TemplateId, TemplateVerdict};
-use foreshock_metrics::{Point, SeriesModel};
+use foreshock_metrics::{ENTITY_SERIES_MAX, Point, SeriesModel};
 
 use super::aggregate::Aggregate;
 use super::partition::{Context, DetectState, Scratch};
@@ -18,6 +18,11 @@ use super::window::{EntityTally, OpenWindow};
 const PAUSE_MS: Millis = 60_000;
 /// Series and entities looked at for idleness when a window closes.
 const SWEEP_STEP: usize = 64;
+/// Windows after which a series' name travels again, and how much of it.
+const NAMED_EVERY: i64 = 64;
+const NAME_BYTES_MAX: usize = 200;
+/// What fits single precision.
+const LARGEST: f64 = 1e30;
 
 impl DetectState {
     /// Closes every window that ends at or before `until`, and says so.
@@ -134,9 +139,22 @@ impl DetectState {
             slot.last = Some((aggregate.last_at, aggregate.last));
         }
         let verdict = slot.model.score_learn(&Point { at: start, value }, learning);
-        let (Some(verdict), Some(tally)) = (verdict, cell.and_then(|c| tallies.get_mut(c))) else {
+        let Some(tally) = cell.and_then(|c| tallies.get_mut(c)) else {
             return;
         };
+        if value.is_finite() {
+            let window = start.as_millis().div_euclid(cx.config.windows.width_ms);
+            let place = place_u32(place);
+            // Long, and wanted only when a relation breaks: a new series says its name, and then one window in 64.
+            let is_named = slot.model.observations() <= 1 || (window + i64::from(place)).rem_euclid(NAMED_EVERY) == 0;
+            let entry = VectorEntry {
+                series: slot.id,
+                value: value.clamp(-LARGEST, LARGEST) as f32,
+                name: is_named.then(|| super::window::shorten(&slot.name, NAME_BYTES_MAX).into()),
+            };
+            tally.vector.push((place, entry));
+        }
+        let Some(verdict) = verdict else { return };
         tally.tested += 1;
         cx.counters.series_scored += 1;
         if verdict.score.surprise() >= cx.config.alarms.gate {
@@ -148,6 +166,7 @@ impl DetectState {
                 onset: slot.model.onset().unwrap_or(start).min(start),
                 verdict,
                 log: None,
+                share: None,
             });
         }
     }
@@ -237,6 +256,7 @@ impl DetectState {
             tested: tally.tested,
             signals,
             facts: std::mem::take(&mut tally.facts),
+            vector: vector_of(&mut tally.vector),
         });
         let SignalRecord::Window(window) = &record else { return };
         let key = window.entity.as_str().to_owned();
@@ -273,6 +293,17 @@ impl DetectState {
     }
 }
 
+/// The series of the lowest slots, which mostly are those that came first; so it is the same ones in every window. One
+/// series has no relations.
+fn vector_of(vector: &mut Vec<(u32, VectorEntry)>) -> Vec<VectorEntry> {
+    if vector.len() < 2 {
+        vector.clear();
+    }
+    vector.sort_by_key(|(place, _)| *place);
+    vector.truncate(ENTITY_SERIES_MAX);
+    vector.drain(..).map(|(_, entry)| entry).collect()
+}
+
 fn template_signal(v: &TemplateVerdict, text: &str, start: Timestamp) -> Signal {
     let id: Box<str> = v.id.to_string().into();
     let template: Box<str> = super::window::shorten(text, 512).into();
@@ -288,5 +319,6 @@ fn template_signal(v: &TemplateVerdict, text: &str, start: Timestamp) -> Signal 
             template,
             count: v.count,
         }),
+        share: None,
     }
 }

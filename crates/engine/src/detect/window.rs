@@ -1,6 +1,6 @@
 use std::collections::BTreeMap;
 
-use foreshock_domain::{Fact, Level, Signal, Timestamp};
+use foreshock_domain::{Fact, Level, Signal, Timestamp, VectorEntry};
 use foreshock_failure::WatchWindow;
 use serde::{Deserialize, Serialize};
 
@@ -53,6 +53,8 @@ pub(crate) struct EntityTally {
     pub(crate) templates: BTreeMap<u64, TemplateTally>,
     pub(crate) facts: Vec<Fact>,
     pub(crate) signals: Vec<Signal>,
+    /// Its series, each with the place of its slot.
+    pub(crate) vector: Vec<(u32, VectorEntry)>,
 }
 
 impl EntityTally {

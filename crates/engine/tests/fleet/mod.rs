@@ -175,6 +175,7 @@ pub fn simulate(plan: &Plan) -> Outcome {
                 tested,
                 signals,
                 facts: Vec::new(),
+                vector: Vec::new(),
             };
             for stage in &mut stages {
                 stage.take(e % plan.partitions, SignalRecord::Window(record.clone()));

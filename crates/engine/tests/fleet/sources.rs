@@ -154,6 +154,7 @@ impl Source {
             unit: None,
             verdict,
             onset,
+            share: None,
             log: None,
         }
     }

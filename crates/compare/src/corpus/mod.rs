@@ -1,0 +1,4 @@
+//! Data to be scored: what is read from disk.
+
+pub mod injected;
+pub mod nab;
