@@ -24,7 +24,7 @@ fn signal(id: &str, surprise: f64, onset: Timestamp) -> Signal {
         unit: None,
         verdict: Verdict {
             score: Score::from_surprise(surprise),
-            channel: Channel::Trend,
+            channel: Channel::Level,
             direction: Direction::Up,
             actual: 9.0,
             expected: 5.0,
@@ -113,7 +113,7 @@ fn a_lasting_oddness_is_told_once_and_resolves_when_quiet() {
     };
     assert_eq!(
         (&*lead.id, lead.channel, lead.direction),
-        ("memory", Channel::Trend, Direction::Up)
+        ("memory", Channel::Level, Direction::Up)
     );
     assert_eq!(
         (lead.actual, lead.expected, lead.lower, lead.upper),
@@ -163,5 +163,18 @@ fn an_onset_is_not_absurdly_long_before_the_oddness() {
             c.id,
             (at(2_000) - c.onset) / WIDTH_MS
         );
+    }
+}
+
+/// Before a series was seen for a whole day a morning is a trend like any other, and a trend has added up what lasts already.
+#[test]
+fn a_trend_is_added_up_only_where_a_whole_day_was_seen() {
+    for (from, is_told) in [(2_000, false), (12_000, true)] {
+        let events = play(from + 200, |w| {
+            let mut trend = signal("memory", 4.0, at(from));
+            trend.verdict.channel = Channel::Trend;
+            if w < from { Vec::new() } else { vec![trend] }
+        });
+        assert_eq!(!events.is_empty(), is_told, "from window {from}");
     }
 }

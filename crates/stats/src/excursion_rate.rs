@@ -21,11 +21,11 @@ pub const RUNGS: usize = 64;
 /// Rungs in an octave.
 const PER_OCTAVE: f64 = 8.0;
 /// The tail begins at the highest rung that this many excursions reached.
-const COUNTED: f64 = 40.0;
+const COUNTED: f64 = 10.0;
 /// Windows without a rung reached after which an excursion is over.
 const GAP: u8 = 3;
 /// What was counted is forgotten with this time constant.
-const MEMORY_MS: f64 = 7.0 * 86_400_000.0;
+const MEMORY_MS: f64 = 2.0 * 86_400_000.0;
 
 /// One sequence's present excursion.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -36,11 +36,13 @@ pub struct Excursion {
     quiet: u8,
 }
 
-/// What is assumed before anything was seen: a share of windows of 10^(−level/scale) reaches a level.
+/// What is assumed before anything was seen: a share of windows of `begins`·10^(−level/scale) climbs to a level.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct ExcursionPrior {
     /// Windows that the assumption is worth.
     pub windows: f64,
+    /// Share of windows in which an excursion begins, in (0, 1].
+    pub begins: f64,
     /// Levels for one magnitude; 1 for a surprise that is right.
     pub scale: f64,
 }
@@ -60,7 +62,7 @@ impl ExcursionRate {
     /// Has seen nothing but `prior`.
     #[must_use]
     pub fn new(prior: &ExcursionPrior) -> Self {
-        let share = |rung| 10f64.powf(-level(rung) / prior.scale.max(0.1));
+        let share = |rung| prior.begins * 10f64.powf(-level(rung) / prior.scale.max(0.1));
         Self {
             reached: (0..RUNGS).map(|rung| (prior.windows * share(rung)) as f32).collect(),
             windows: prior.windows.max(1.0),
@@ -187,6 +189,7 @@ mod tests {
 
     const NONE: ExcursionPrior = ExcursionPrior {
         windows: 1.0,
+        begins: 1.0,
         scale: 1.0,
     };
 
@@ -200,7 +203,11 @@ mod tests {
     #[test]
     fn a_prior_gives_itself_back() {
         for scale in [1.0, 3.0, 12.0] {
-            let rate = ExcursionRate::new(&ExcursionPrior { windows: 1e6, scale });
+            let rate = ExcursionRate::new(&ExcursionPrior {
+                windows: 1e6,
+                begins: 1.0,
+                scale,
+            });
             for surprise in [2.0, 3.0, 4.0, 5.0] {
                 let got = rate.surprise(surprise * scale);
                 assert!(
@@ -276,13 +283,14 @@ mod tests {
             }
             old.learn(&mut Excursion::default(), 0, value, 1e9);
         }
-        assert!(young.surprise(8.0) < 0.7 * old.surprise(8.0));
+        assert!(young.surprise(8.0) < 0.8 * old.surprise(8.0));
     }
 
     #[test]
     fn forgets_and_is_not_led_astray() {
         let prior = ExcursionPrior {
             windows: 100.0,
+            begins: 1.0,
             scale: 1.0,
         };
         let mut rate = ExcursionRate::new(&prior);

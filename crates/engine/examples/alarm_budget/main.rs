@@ -1,6 +1,6 @@
 //! Measures the alarm budget on simulated fleets, through the real second stage:
 //! `cargo run --release -p foreshock-engine --example alarm_budget -- [SCENARIO …] [--days N] [--entities N] [--series N]
-//! [--partitions N] [--faults] [--seed N] [--trace]`.
+//! [--partitions N] [--width SECONDS] [--budget N] [--faults] [--seed N] [--trace]`.
 //! Scenarios: ideal, wandering, clusters, shared, models; all where none is named. Without `--faults` every alarm is false.
 
 #![allow(clippy::print_stdout, clippy::panic)] // its output is what it is for
@@ -38,6 +38,7 @@ fn main() {
             "--series" => plan.series = number() as usize,
             "--partitions" => plan.partitions = number() as usize,
             "--seed" => plan.seed = number() as u64,
+            "--width" => plan.width_ms = (number() * 1_000.0) as i64,
             "--budget" => plan.budgets = vec![number()],
             "--faults" => faults = true,
             "--trace" => trace = true,

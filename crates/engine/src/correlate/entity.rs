@@ -1,5 +1,5 @@
 use foreshock_domain::{
-    Entity, EntityWindow, Event, EventAction, EventKind, FailureDetail, Grade, IncidentId, Millis, PrecededBy,
+    Channel, Entity, EntityWindow, Event, EventAction, EventKind, FailureDetail, Grade, IncidentId, Millis, PrecededBy,
     PrecursorDetail, Resolution, Score, Signal, SourcePosition, Timestamp,
 };
 use foreshock_failure::{FailureTracker, Standing, Transition};
@@ -33,6 +33,8 @@ pub(crate) struct EntityState {
     oddness: Oddness,
     precursor: Option<Incident>,
     failure: Option<Incident>,
+    /// When the last failure was resolved, in event time.
+    recovered_at: Timestamp,
     /// Precursors that resolved not long ago: id, when told, when resolved.
     remembered: Vec<(IncidentId, Timestamp, Timestamp)>,
     /// End of the latest window.
@@ -63,6 +65,7 @@ impl EntityState {
             oddness: Oddness::default(),
             precursor: None,
             failure: None,
+            recovered_at: Timestamp::MIN,
             remembered: Vec::new(),
             clock: Timestamp::MIN,
             heard_ms: 0,
@@ -93,7 +96,11 @@ impl EntityState {
         }
         self.follow(cx, &transitions, &signals);
         match self.tracker.standing(end) {
-            Standing::Healthy => self.judge(cx, windows, &signals, end),
+            Standing::Healthy => {
+                let (recovered_at, width_ms) = (self.recovered_at, cx.config.windows.width_ms);
+                signals.retain(|s| !is_of_an_outage(s, end, recovered_at, width_ms));
+                self.judge(cx, windows, &signals, end);
+            }
             Standing::Failing | Standing::Cooldown => self.attach(cx, &signals, end),
         }
     }
@@ -177,7 +184,6 @@ impl EntityState {
             cx.config.limits.contributors,
         );
         let started_at = contributors.first().map_or(end, |c| c.onset);
-        cx.fleet.discovered();
         self.incidents += 1;
         let id = id::incident(
             EventKind::Precursor,
@@ -209,6 +215,9 @@ impl EntityState {
         let Some(mut incident) = self.precursor.take() else {
             return;
         };
+        if why == Resolution::Confirmed {
+            cx.fleet.discovered();
+        }
         let mut event = incident.event(&self.name, EventAction::Resolve, at, None);
         event.ended_at = Some(at);
         cx.events.push(as_precursor(event, &incident, Some(why), lead_s));
@@ -244,6 +253,7 @@ impl EntityState {
                     cx.events.push(as_failure(event, incident, Vec::new()));
                 }
                 EventAction::Resolve => {
+                    self.recovered_at = self.recovered_at.max(t.observed_at);
                     let Some(mut incident) = self.failure.take() else {
                         continue;
                     };
@@ -320,6 +330,13 @@ impl EntityState {
             })
             .collect()
     }
+}
+
+/// Values that were missing while the entity failed are missing because it failed, and the gap is known only when it is over.
+#[allow(clippy::cast_possible_truncation)] // saturates
+fn is_of_an_outage(signal: &Signal, end: Timestamp, recovered_at: Timestamp, width_ms: Millis) -> bool {
+    let intervals = signal.verdict.actual.max(0.0) as i64;
+    signal.channel() == Channel::Missing && end - intervals.saturating_add(1).saturating_mul(width_ms) <= recovered_at
 }
 
 /// The window with the strongest signal, or the first.

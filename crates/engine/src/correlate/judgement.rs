@@ -21,11 +21,9 @@ const BEYOND: f64 = 1.0;
 /// The better of two answers is worth half.
 const TWO_QUESTIONS: f64 = std::f64::consts::LOG10_2;
 /// Evidence is kept from passing the level of the threshold by more than this many magnitudes of surprise, so that it is
-/// forgotten in bounded time, and from passing this many of evidence, of which a quiet window takes 0.3. Before a whole day was
-/// seen, a level that wanders with the hour looks like one that leaks: then it is kept below what a fleet of such asks for.
+/// forgotten in bounded time, and from passing this many of evidence, of which a quiet window takes 0.3.
 const EVIDENCE_BEYOND: f64 = 2.0;
 const EVIDENCE_MAX: f64 = 400.0;
-const EVIDENCE_MAX_YOUNG: f64 = 108.0;
 /// What a series showed before must be passed by what it shows now, and is forgotten with this time constant, in steps.
 const PAST_MS: f64 = 2.0 * 86_400_000.0;
 const FADE_STEP_MS: Millis = 600_000;
@@ -39,11 +37,14 @@ const LOOK_BACK_MS: Millis = 10 * 60_000;
 /// P-values are taken at their word until the fleet says otherwise.
 const NOW_PRIOR: ExcursionPrior = ExcursionPrior {
     windows: 500.0,
+    begins: 1.0,
     scale: 1.0,
 };
-/// Normal oddness is taken to last a dozen windows until the fleet says otherwise.
+/// An excursion begins beyond the gate, so with a p-value below 0.01 by default, and normal oddness is taken to last a dozen
+/// windows until the fleet says otherwise.
 const LASTING_PRIOR: ExcursionPrior = ExcursionPrior {
-    windows: 500.0,
+    windows: 20_000.0,
+    begins: 0.01,
     scale: 24.0,
 };
 
@@ -78,7 +79,7 @@ impl Fleet {
         self.account.advance(until.as_millis());
     }
 
-    /// A precursor was told.
+    /// A precursor was confirmed by a failure.
     pub(crate) fn discovered(&mut self) {
         self.account.discovered();
     }
@@ -189,13 +190,8 @@ impl Oddness {
             self.learn(usual, [0.0; 2], asked, end);
             return 0.0;
         }
-        let bound = if self.is_mature {
-            EVIDENCE_MAX
-        } else {
-            EVIDENCE_MAX_YOUNG
-        };
         let paid = f64::from(tested.max(1)).log10();
-        let most = (usual.lasting.level_of(asked + EVIDENCE_BEYOND) + paid).min(bound);
+        let most = (usual.lasting.level_of(asked + EVIDENCE_BEYOND) + paid).min(EVIDENCE_MAX);
         let lasting = self.add_up(signals, tested, gate, most, end);
         let now_surprise = now.min(usual.now.surprise(now));
         let lasting_surprise = lasting.min(usual.lasting.surprise(lasting));
@@ -222,8 +218,15 @@ impl Oddness {
 
     /// log10 of the evidence over all series and templates.
     fn add_up(&mut self, signals: &[Signal], tested: u32, gate: f64, most: f64, end: Timestamp) -> f64 {
-        // A relation is judged by running means, which have added up what lasts already.
-        for signal in signals.iter().filter(|s| s.channel() != Channel::Correlation) {
+        let is_mature = self.is_mature;
+        let counts = |s: &&Signal| match s.channel() {
+            // A relation is judged by running means, which have added up what lasts already.
+            Channel::Correlation => false,
+            // Before a whole day was seen, a morning is a trend like any other.
+            Channel::Trend => is_mature,
+            _ => true,
+        };
+        for signal in signals.iter().filter(counts) {
             if self.lasting.len() < LASTING_MAX && !self.lasting.contains_key(&signal.id) {
                 self.lasting.insert(signal.id.clone(), Lasting::new(end));
             }
@@ -235,7 +238,8 @@ impl Oddness {
         self.lasting.retain(|id, lasting| {
             let here = signals
                 .iter()
-                .filter(|s| s.id == *id && s.channel() != Channel::Correlation)
+                .filter(counts)
+                .filter(|s| s.id == *id)
                 .map(|s| s.score().surprise());
             let most = most + lasting.past;
             sums.push(lasting.add(here.fold(0.0, f64::max), gate, most, end));

@@ -84,6 +84,8 @@ pub struct Outcome {
     pub events: Vec<u64>,
 }
 
+/// Of the first stage, as it is by default.
+const GATE: f64 = 2.0;
 const EPOCH_S: i64 = 1_760_000_400;
 /// Windows after a fault in which its entity's alarms are still its.
 const AFTERMATH: u64 = 360;
@@ -159,8 +161,8 @@ pub fn simulate(plan: &Plan) -> Outcome {
                     0.0
                 }
             });
-            let mut signals = Vec::new();
-            let tested = source.window(start, e, shift, 2.0, &mut signals);
+            let (mut signals, mut vector) = (Vec::new(), Vec::new());
+            let tested = source.window(start, e, shift, GATE, &mut signals, &mut vector);
             let record = EntityWindow {
                 entity: name.clone(),
                 start,
@@ -175,7 +177,7 @@ pub fn simulate(plan: &Plan) -> Outcome {
                 tested,
                 signals,
                 facts: Vec::new(),
-                vector: Vec::new(),
+                vector,
             };
             for stage in &mut stages {
                 stage.take(e % plan.partitions, SignalRecord::Window(record.clone()));

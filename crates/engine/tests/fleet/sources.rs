@@ -1,6 +1,8 @@
 //! Where surprises come from in a simulated fleet without failures: by formula, with known dependence, or from the real model.
 
-use foreshock_domain::{Channel, Detector, Direction, Learning, Score, Signal, Source as Kind, Timestamp, Verdict};
+use foreshock_domain::{
+    Channel, Detector, Direction, Learning, Score, SeriesId, Signal, Source as Kind, Timestamp, VectorEntry, Verdict,
+};
 use foreshock_metrics::{Point, SeriesModel};
 
 /// SplitMix64, so that a run can be repeated on any machine.
@@ -104,8 +106,16 @@ impl Source {
     }
 
     /// The surprising signals of an entity in the window that starts at `at`, and how many series were tested. The first series
-    /// is `shift` spreads higher than it would have been.
-    pub fn window(&mut self, at: Timestamp, entity: usize, shift: f64, gate: f64, out: &mut Vec<Signal>) -> u32 {
+    /// is `shift` spreads higher than it would have been. `vector` takes the values, as the first stage sends them.
+    pub fn window(
+        &mut self,
+        at: Timestamp,
+        entity: usize,
+        shift: f64,
+        gate: f64,
+        out: &mut Vec<Signal>,
+        vector: &mut Vec<VectorEntry>,
+    ) -> u32 {
         if self.dependence == Dependence::Shared {
             let own = f64::from(self.entity[entity]);
             self.entity[entity] = (0.8 * own + 0.6 * self.rng.normal()) as f32;
@@ -116,6 +126,11 @@ impl Source {
             let place = entity * self.series + s;
             if self.dependence == Dependence::Models {
                 let value = self.value(place, shift);
+                vector.push(VectorEntry {
+                    series: SeriesId(s as u64),
+                    value: value as f32,
+                    name: None,
+                });
                 let model = &mut self.models[place];
                 let Some(verdict) = model.score_learn(&Point { at, value }, Learning::Normal) else {
                     continue;
