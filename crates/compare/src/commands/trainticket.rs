@@ -372,7 +372,8 @@ mod tests {
         let mut late = vec![(1, 5.0)];
         late.extend([(1, 0.0); 10]);
         late.push((1, 5.0));
-        let cases: [(&str, Vec<(u64, f64)>, Vec<i64>); 5] = [
+        type Case = (&'static str, Vec<(u64, f64)>, Vec<i64>);
+        let cases: [Case; 5] = [
             ("nothing", vec![], vec![]),
             ("below", vec![(1, 2.9)], vec![]),
             ("what lasts is one alarm", vec![(1, 5.0); 40], vec![0]),
