@@ -7,9 +7,9 @@
 
 mod commands;
 mod corpus;
-mod interval;
 mod measures;
 mod parallel;
+mod report;
 mod rivals;
 mod selection;
 mod table;
@@ -26,7 +26,10 @@ const EXAMPLES: &str = "Examples:
   foreshock-compare nab nab/ --per-file      # where windows are missed and false alarms raised
   foreshock-compare injected --half tune --by-family
   foreshock-compare injected --rivals        # beside every rival, on seeds that nothing was tuned on
-  foreshock-compare injected --contaminated  # with outliers in the warm-up";
+  foreshock-compare injected --contaminated  # with outliers in the warm-up
+  foreshock-compare calibration --half tune
+  foreshock-compare speed --rivals
+  foreshock-compare all --nab nab/ --output docs/comparison";
 
 /// Ours and rivals on the same data in the same run
 #[derive(Debug, Parser)]
@@ -45,6 +48,12 @@ enum Command {
     Nab(commands::nab::Options),
     /// Injected anomalies of nine kinds in nineteen families of series, by kind
     Injected(commands::injected::Options),
+    /// How often streams without failures pass a surprise, over how often they should
+    Calibration(commands::calibration::Options),
+    /// Rows a second on one thread, and bytes a series
+    Speed(commands::speed::Options),
+    /// Everything in one run, and the page with tables and figures
+    All(commands::all::Options),
     /// Faults injected into pods, found in the right pod within five minutes, beside chance at the same alarm rate
     Trainticket(commands::trainticket::Options),
 }
@@ -76,14 +85,33 @@ fn run(cli: &Cli) -> Result<String> {
             }
             Ok(out)
         }
-        Command::Trainticket(options) => {
-            let results = commands::trainticket::measure(options)?;
+        Command::Calibration(options) => {
+            let results = commands::calibration::measure(options);
+            shown(cli.json, &results, commands::calibration::table)
+        }
+        Command::Speed(options) => {
+            let results = commands::speed::measure(options)?;
+            shown(cli.json, &results, commands::speed::table)
+        }
+        Command::All(options) => {
+            let results = commands::all::run(options)?;
             if cli.json {
                 return Ok(serde_json::to_string_pretty(&results)?);
             }
-            Ok(commands::trainticket::table(&results))
+            Ok(format!("{}", options.output.join("README.md").display()))
+        }
+        Command::Trainticket(options) => {
+            let results = commands::trainticket::measure(options)?;
+            shown(cli.json, &results, commands::trainticket::table)
         }
     }
+}
+
+fn shown<T: serde::Serialize>(json: bool, results: &[T], table: impl Fn(&[T]) -> String) -> Result<String> {
+    if json {
+        return Ok(serde_json::to_string_pretty(results)?);
+    }
+    Ok(table(results))
 }
 
 fn main() -> ExitCode {

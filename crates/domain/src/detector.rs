@@ -16,13 +16,14 @@ pub enum Learning {
 /// Laws, held by one conformance suite that every detector must pass:
 /// - `score_one` never changes `self`, and `score_learn` gives the same as `score_one` then `learn_one`;
 /// - the same inputs give the same scores, bit for bit, on every run; saving and loading changes nothing;
-/// - NaN and ±Inf are missing values: they never score and never poison;
+/// - NaN and ±Inf are missing values: they never poison; that they are missing may score, on a channel of its own;
 /// - state is of fixed size after construction; no allocation per step; nothing panics.
 pub trait Detector {
     /// One observation.
     type Input: ?Sized;
 
-    /// What is surprising about `x`; `None` while warming up or where `x` is missing. Never changes `self`.
+    /// What is surprising about `x`; `None` while warming up, or where `x` is missing and that is nothing odd. Never changes
+    /// `self`.
     fn score_one(&self, x: &Self::Input) -> Option<Verdict>;
 
     /// Takes `x` into the baseline.

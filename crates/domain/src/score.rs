@@ -73,8 +73,12 @@ pub enum Channel {
     Seasonal,
     /// Noise grew, or the sensor is stuck.
     Spread,
+    /// The last stretch does not move as the series usually does.
+    Shape,
     /// A value in territory never visited.
     Novelty,
+    /// Values that should have come did not; counted in intervals.
+    Missing,
     /// A log template never seen before.
     NewTemplate,
     /// A log template comes more or less often than it used to.

@@ -210,6 +210,70 @@ fn score_takes_many_files_into_a_folder() {
     assert_eq!(code(&same), 64, "{}", err(&same));
 }
 
+/// Of many files each is scored as if it were alone, whatever the number of threads, and a bad one stops no other.
+#[test]
+fn score_of_many_is_the_score_of_each() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let at = |name: &str| path(folder.path(), name);
+    fs::create_dir_all(at("dumps/deep")).expect("folders");
+    let long = |shift: usize| {
+        (0..300).fold("timestamp,series,value\n".to_owned(), |text, i| {
+            let (time, series, value) = (1_700_000_000 + i * 10, i % 2, (i * 7919 + shift) % 13);
+            format!("{text}{time},s{series},{value}\n")
+        })
+    };
+    let wide = |shift: usize| {
+        (0..300).fold("timestamp,a,b\n".to_owned(), |text, i| {
+            let (time, a, b) = (1_700_000_000 + i * 10, (i * 7919 + shift) % 13, (i * 104_729) % 17);
+            format!("{text}{time},{a},{b}\n")
+        })
+    };
+    for (name, text) in [
+        ("a.csv", wide(0)),
+        ("b.csv", long(1)),
+        ("deep/a.csv", wide(2)),
+        ("deep/c.csv", long(3)),
+    ] {
+        fs::write(at("dumps").to_owned() + "/" + name, text).expect("written");
+    }
+    fs::write(at("dumps/bad.csv"), "timestamp,cpu\n1700000000,1\n1700000010,fast\n").expect("written");
+
+    let (dumps, jobs) = (at("dumps"), ["1", "3"]);
+    for jobs in jobs {
+        let to = at(jobs);
+        let done = foreshock(&["score", &dumps, "--output", &to, "--per-series", "--jobs", jobs]);
+        assert_eq!(code(&done), 65, "{}", err(&done));
+        assert!(
+            err(&done).contains("bad.csv: line 3, column cpu: expected a number"),
+            "{}",
+            err(&done)
+        );
+        assert!(err(&done).contains("1 of 5 files"), "{}", err(&done));
+        assert_eq!(
+            left(Path::new(&to)),
+            ["a.csv", "b.csv", "deep"],
+            "nothing of the bad one"
+        );
+        for name in ["a.csv", "b.csv", "deep/a.csv", "deep/c.csv"] {
+            let (input, alone) = (format!("{dumps}/{name}"), at("alone.csv"));
+            assert_eq!(
+                code(&foreshock(&["score", &input, "--output", &alone, "--per-series"])),
+                0
+            );
+            let read = |path: String| fs::read_to_string(path).expect("scores");
+            let scores = read(format!("{to}/{name}"));
+            assert_eq!(scores, read(alone), "{name}");
+            assert_eq!(scores.lines().count(), 301, "{name}");
+        }
+    }
+
+    let (pattern, to) = (format!("{dumps}/deep/*.csv"), at("of-pattern"));
+    assert_eq!(code(&foreshock(&["score", &pattern, "--output", &to])), 0);
+    assert_eq!(left(Path::new(&to)), ["a.csv", "c.csv"]);
+    let none = foreshock(&["score", &format!("{dumps}/*.parquet"), "--output", &to]);
+    assert_eq!(code(&none), 64, "{}", err(&none));
+}
+
 #[test]
 fn bad_data_is_65_and_leaves_nothing_behind() {
     let folder = tempfile::tempdir().expect("a folder");

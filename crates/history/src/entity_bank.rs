@@ -11,6 +11,16 @@ pub struct EntityBank {
     row: Vec<SeriesValue>,
     answer: EntityAnswer,
     surprises: Vec<f64>,
+    novelties: Vec<f64>,
+}
+
+/// What a row is worth, in surprise.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct RowScore {
+    /// How unusual or new it is.
+    pub score: f64,
+    /// How new it is: events open on this.
+    pub novelty: f64,
 }
 
 impl EntityBank {
@@ -23,19 +33,21 @@ impl EntityBank {
             row: Vec::with_capacity(series),
             answer: EntityAnswer::default(),
             surprises: vec![0.0; series],
+            novelties: vec![0.0; series],
         }
     }
 
     /// Scores a row, then learns it; `values` in the order of the series, non-finite ones missing, and what lies beyond the
     /// series left out. The surprises of the series and of their relations are combined by their harmonic mean; `None`
     /// while nothing could be scored.
-    pub fn step(&mut self, at: Timestamp, values: &[f64]) -> Option<f64> {
+    pub fn step(&mut self, at: Timestamp, values: &[f64]) -> Option<RowScore> {
         self.row.clear();
         let mut tested = 0u32;
         for (i, (&value, single)) in values.iter().zip(&mut self.singles).enumerate() {
             let verdict = single.score_learn(&Point { at, value }, Learning::Normal);
             tested += u32::from(verdict.is_some());
             self.surprises[i] = verdict.map_or(0.0, |v| v.score.surprise());
+            self.novelties[i] = single.novelty().surprise();
             let series = SeriesId(i as u64);
             self.row.push(SeriesValue { series, value });
         }
@@ -46,17 +58,28 @@ impl EntityBank {
         }
         for explained in &self.answer.explained {
             let place = usize::try_from(explained.series.0).ok();
-            if let Some(surprise) = place.and_then(|i| self.surprises.get_mut(i)) {
-                *surprise = explained.verdict.score.surprise();
-            }
+            let Some(place) = place.filter(|&i| i < self.singles.len()) else {
+                continue;
+            };
+            let surprise = explained.verdict.score.surprise();
+            self.surprises[place] = surprise;
+            // What a known regime explains is no news.
+            self.novelties[place] = self.novelties[place].min(surprise);
         }
         let correlation = self.answer.correlation.map(|s| s.surprise());
         tested += u32::from(correlation.is_some());
-        if tested == 1 {
-            return Some(self.surprises.iter().copied().chain(correlation).fold(0.0, f64::max));
-        }
-        let all = self.surprises.iter().copied().chain(correlation).filter(|&s| s > 0.0);
-        (tested > 0).then(|| harmonic_mean_surprise(all, tested))
+        let combined = |each: &[f64]| {
+            let all = each.iter().copied().chain(correlation);
+            if tested == 1 {
+                all.fold(0.0, f64::max)
+            } else {
+                harmonic_mean_surprise(all.filter(|&s| s > 0.0), tested)
+            }
+        };
+        (tested > 0).then(|| RowScore {
+            score: combined(&self.surprises),
+            novelty: combined(&self.novelties),
+        })
     }
 
     /// Surprise of each series in the last row; against the baseline of the regime where that explains the series.
@@ -69,12 +92,6 @@ impl EntityBank {
     #[must_use]
     pub fn answer(&self) -> &EntityAnswer {
         &self.answer
-    }
-
-    /// Typical time between rows in milliseconds; 0 before the second row.
-    #[must_use]
-    pub fn interval_ms(&self) -> f64 {
-        self.singles.first().map_or(0.0, SeriesModel::interval_ms)
     }
 
     /// Series.

@@ -8,6 +8,7 @@ pub mod alert_rule;
 pub mod dump;
 pub mod dump_shift;
 pub mod entity_bank;
+pub mod inputs;
 pub mod metric_csv;
 pub mod open;
 pub mod score;

@@ -14,10 +14,9 @@ use std::path::{Path, PathBuf};
 
 use foreshock_domain::{Detector, Learning};
 use foreshock_metrics::{Point, SeriesModel};
-use foreshock_stats::Episode;
 
-use crate::alert_rule::AlertRule;
-use crate::entity_bank::EntityBank;
+use crate::alert_rule::{AlertRule, Alerts, Scored};
+use crate::entity_bank::{EntityBank, RowScore};
 use crate::metric_csv::{Layout, MetricCsv, MetricCsvError, MetricRow};
 use crate::open::{Opened, open};
 
@@ -163,24 +162,17 @@ fn score_rows(
     Ok(summary)
 }
 
-/// What a row is worth.
-#[derive(Clone, Copy, Debug)]
-struct Scored {
-    score: f64,
-    alert: f64,
-}
-
 /// The models of a file.
 enum Bank {
     /// One entity: its metrics are judged together.
     Wide {
         bank: Box<EntityBank>,
         values: Vec<f64>,
-        episode: Episode,
+        alerts: Box<Alerts>,
     },
     /// Each row is one series, judged alone.
     Long {
-        series: BTreeMap<Box<[u8]>, (SeriesModel, Episode)>,
+        series: BTreeMap<Box<[u8]>, (SeriesModel, Alerts)>,
     },
 }
 
@@ -190,7 +182,7 @@ impl Bank {
             Layout::Wide(names) => Self::Wide {
                 bank: Box::new(EntityBank::new(names.len())),
                 values: Vec::with_capacity(names.len()),
-                episode: Episode::default(),
+                alerts: Box::default(),
             },
             Layout::Long => Self::Long {
                 series: BTreeMap::new(),
@@ -212,19 +204,14 @@ impl Bank {
         summary: &mut ScoreSummary,
     ) -> Result<Option<Scored>, MetricCsvError> {
         match self {
-            Self::Wide { bank, values, episode } => {
+            Self::Wide { bank, values, alerts } => {
                 values.clear();
                 for column in 0..bank.len() {
                     let value = row.wide_value(column)?;
                     summary.missing += u64::from(value.is_nan());
                     values.push(value);
                 }
-                let score = bank.step(row.at, values);
-                let alert = AlertRule::default().alert(episode, row.at, score, bank.interval_ms());
-                Ok(Some(Scored {
-                    score: score.unwrap_or(0.0),
-                    alert,
-                }))
+                Ok(Some(alerts.score(&AlertRule::default(), bank.step(row.at, values))))
             }
             Self::Long { series } => {
                 let (name, value) = row.long_value()?;
@@ -233,18 +220,17 @@ impl Bank {
                     if series.len() >= SERIES_MAX {
                         return Ok(None);
                     }
-                    series.insert(name.into(), (SeriesModel::new(None), Episode::default()));
+                    series.insert(name.into(), (SeriesModel::new(None), Alerts::default()));
                 }
-                let Some((model, episode)) = series.get_mut(name) else {
+                let Some((model, alerts)) = series.get_mut(name) else {
                     return Ok(None);
                 };
                 let verdict = model.score_learn(&Point { at: row.at, value }, Learning::Normal);
-                let score = verdict.map(|v| v.score.surprise());
-                let alert = AlertRule::default().alert(episode, row.at, score, model.interval_ms());
-                Ok(Some(Scored {
-                    score: score.unwrap_or(0.0),
-                    alert,
-                }))
+                let scored = verdict.map(|verdict| RowScore {
+                    score: verdict.score.surprise(),
+                    novelty: model.novelty().surprise(),
+                });
+                Ok(Some(alerts.score(&AlertRule::default(), scored)))
             }
         }
     }

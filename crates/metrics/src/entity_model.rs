@@ -493,13 +493,15 @@ impl EntityModel {
         };
         match self.quarantine.step(oddness, [combined, 0.0]) {
             QuarantineStep::Held => return Quarantine::SHARE,
-            QuarantineStep::Released { count, means } => {
+            QuarantineStep::Released { unusual, .. } => {
+                let count: u16 = unusual.iter().map(|(_, count)| count).sum();
+                let mean = unusual.iter().map(|(m, count)| m * f64::from(*count)).sum::<f64>() / f64::from(count);
                 let eighths = if count <= PASSING {
                     count.saturating_mul(8)
                 } else {
                     count
                 };
-                self.combined.learn(means[0], eighths);
+                self.combined.learn(mean, eighths);
             }
             QuarantineStep::Free => {}
         }

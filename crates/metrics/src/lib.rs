@@ -11,9 +11,15 @@
 //! the points, in order.
 
 mod cusum;
+mod dependence;
 mod entity_model;
 mod entity_row;
+mod extremes;
 mod factor_model;
+mod gap;
+mod judgement;
+mod lattice;
+mod period;
 mod point;
 mod quarantine;
 mod reading;
@@ -22,11 +28,15 @@ mod robust_level;
 mod seasonal_profile;
 mod series_model;
 mod spread;
+mod table;
 mod territory;
 
 pub use cusum::Cusum;
 pub use entity_model::{EntityAnswer, EntityModel, Explained, Share};
 pub use entity_row::{ENTITY_SERIES_MAX, SeriesValue};
+pub use gap::Gap;
+pub use lattice::Lattice;
+pub use period::Period;
 pub use point::Point;
 pub use robust_level::{RobustLevel, RobustLevelParams};
 pub use seasonal_profile::SeasonalProfile;

@@ -3,7 +3,7 @@
 //! the new normal, and is learned from there on.
 //!
 //! **Fails when** outages are shorter than three points: those are learned, one by one, with bounded influence.
-//! **Cost:** a dozen operations; 12 bytes.
+//! **Cost:** a dozen operations; 16 bytes.
 //! **Method:** `Differs` from plain robust updating, which forgets a slow failure as fast as it grows: the surprise of a
 //! ramp would fall while the ramp rises.
 
@@ -17,15 +17,18 @@ const LASTS: f64 = 1.0;
 const HELD_FROM: u16 = 3;
 /// Points in a row after which it is the new normal.
 const HELD_TO: u16 = 100;
+/// Held points are remembered by levels of this many magnitudes.
+const LEVELS: usize = 8;
+const LEVEL_WIDTH: f64 = 0.5;
 
 /// A run of odd points, and what it withheld.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Quarantine {
     /// Odd points in a row; halved by each that is not.
     run: u16,
-    /// Points held back, and the sums of what they would have taught.
-    held: u16,
-    sums: [f32; 2],
+    /// Points held back, by how unusual they were, and the sum of how new.
+    held: [u8; LEVELS],
+    new: f32,
 }
 
 /// What to do with the present point.
@@ -35,16 +38,16 @@ pub(crate) enum QuarantineStep {
     Free,
     /// Calibrate nothing with it.
     Held,
-    /// Learn it, and `count` points like `means` that were held back.
-    Released { count: u16, means: [f64; 2] },
+    /// Learn it, and what was held back: points by how unusual, in the middle of each level, and the mean of how new.
+    Released { unusual: [(f64, u16); LEVELS], new: f64 },
 }
 
 impl Quarantine {
     /// What levels may learn of a held point.
     pub const SHARE: f64 = 0.125;
 
-    /// Takes a point's oddness (−log10 p) and the two scores that it would teach.
-    pub fn step(&mut self, oddness: f64, scores: [f64; 2]) -> QuarantineStep {
+    /// Takes a point's oddness (−log10 p) and the two scores that it would teach, how unusual and how new it is.
+    pub fn step(&mut self, oddness: f64, [unusual, new]: [f64; 2]) -> QuarantineStep {
         let is_held = (HELD_FROM..HELD_TO).contains(&self.run);
         let is_odd = oddness >= if self.run > 0 { LASTS } else { BEGINS };
         self.run = if is_odd {
@@ -53,20 +56,20 @@ impl Quarantine {
             self.run / 2
         };
         if is_held {
-            self.held = self.held.saturating_add(1);
-            for (sum, score) in self.sums.iter_mut().zip(scores) {
-                *sum += score.min(1e6) as f32;
-            }
+            let level = ((unusual / LEVEL_WIDTH) as usize).min(LEVELS - 1);
+            self.held[level] = self.held[level].saturating_add(1);
+            self.new += new.min(1e6) as f32;
             return QuarantineStep::Held;
         }
-        let (count, sums) = (self.held, self.sums);
-        (self.held, self.sums) = (0, [0.0; 2]);
+        let (held, new) = (self.held, self.new);
+        (self.held, self.new) = Default::default();
+        let count: u16 = held.iter().map(|&c| u16::from(c)).sum();
         if count == 0 || self.run >= HELD_TO {
             return QuarantineStep::Free;
         }
         QuarantineStep::Released {
-            count,
-            means: sums.map(|sum| f64::from(sum) / f64::from(count)),
+            unusual: std::array::from_fn(|level| ((level as f64 + 0.5) * LEVEL_WIDTH, u16::from(held[level]))),
+            new: f64::from(new) / f64::from(count),
         }
     }
 }
@@ -99,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn what_ends_by_itself_is_released_with_its_mean() {
+    fn what_ends_by_itself_is_released() {
         let mut quarantine = Quarantine::default();
         for _ in 0..7 {
             quarantine.step(4.0, [2.0, 1.0]);
@@ -107,7 +110,12 @@ mod tests {
         let released = (0..8)
             .map(|_| quarantine.step(0.0, [0.0, 0.0]))
             .find(|s| !matches!(s, QuarantineStep::Held));
-        assert!(matches!(released, Some(QuarantineStep::Released { count, .. }) if count >= 4));
+        let Some(QuarantineStep::Released { unusual, new }) = released else {
+            unreachable!("held for four points at least");
+        };
+        let held: u16 = unusual.iter().map(|(_, count)| count).sum();
+        assert!(held >= 4 && (new - 1.0).abs() < 1.0, "{held} of {new}");
+        assert!(unusual.iter().all(|&(middle, count)| count == 0 || middle < 2.5));
     }
 
     #[test]
@@ -117,8 +125,8 @@ mod tests {
             quarantine.step(f64::INFINITY, [f64::INFINITY; 2]);
         }
         for _ in 0..20 {
-            if let QuarantineStep::Released { means, .. } = quarantine.step(0.0, [0.0; 2]) {
-                assert!(means.iter().all(|m| m.is_finite()));
+            if let QuarantineStep::Released { new, .. } = quarantine.step(0.0, [0.0; 2]) {
+                assert!(new.is_finite());
             }
         }
     }

@@ -1,16 +1,21 @@
-//! Learns what is usual at each half hour of the day and is believed only where that has beaten the plain level. A value
-//! is compared with its own half hour and with one hour before and after, so that a clock change alarms nobody.
+//! Learns what is usual at each half hour of the day, for two kinds of day, and is believed only where that has beaten the
+//! plain level. Which days are of which kind is learned as well, by quarters of a day; working days and weekends are the
+//! first guess. A value is compared with its own half hour and with one hour before and after, so that a clock change
+//! alarms nobody.
 //!
-//! **Fails when** the period is not a day (a weekly rhythm shows as two kinds of day, and the profile lies between).
-//! **Cost:** three interpolations in a table; 264 bytes.
+//! **Fails when** there are more than two kinds of day, and on holidays. **Cost:** four look-ups and interpolations in
+//! tables; 360 bytes.
 //! **Paper:** the seasonal component of C. C. Holt, *Forecasting seasonals and trends by exponentially weighted moving
-//! averages*, ONR memorandum 52, 1957 (International Journal of Forecasting 20(1), 2004, equation 3), additive.
+//! averages*, ONR memorandum 52, 1957 (International Journal of Forecasting 20(1), 2004, equation 3), additive. `Differs:`
+//! 7 × 48 half hours of the week would take a month to be seen four times; two kinds of day take a week.
 
 use foreshock_domain::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use crate::table::Table;
+
 /// Half hours of a day.
-const BINS: usize = 48;
+const BINS: usize = Table::LEVELS;
 const DAY_MS: i64 = 86_400_000;
 const BIN_MS: i64 = DAY_MS / BINS as i64;
 /// Final step of a bin's level, per day: about a week is remembered.
@@ -19,25 +24,37 @@ const ALPHA_DAY: f64 = 0.15;
 const ALPHA_ERROR: f64 = 1.0 / 300.0;
 /// The profile is used while its error is below this share of the plain level's.
 const GATE: f64 = 0.75;
-/// Stands for the level of a half hour never visited: not finite, and equal to itself, which NaN is not.
-const UNVISITED: f32 = f32::INFINITY;
+/// Steps of a table that make one mean error.
+const QUANTA: f64 = 64.0;
+/// Values count as at most this many spreads from the plain level.
+const FARTHEST: f64 = 50.0;
+/// Quarters of the days of a week.
+const QUARTERS: usize = 28;
+const QUARTER_MS: i64 = DAY_MS / 4;
+/// Half hours of evidence at which a quarter's kind is settled.
+const SETTLED: i8 = 24;
+/// Half hours of evidence that the first guess is worth.
+const GUESS: i8 = 12;
 /// Residuals count as at most this many mean errors.
 const CLAMP: f64 = 5.0;
 
 /// Daily profile of a series.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct SeasonalProfile {
-    /// Level of each half hour minus `origin`, in the unit of the series; `UNVISITED` where never visited.
-    bins: [[f32; 24]; 2],
-    /// First value, so that the table needs few digits.
-    origin: f64,
-    started: Option<Timestamp>,
-    /// The half hour being visited, its running mean minus `origin`, and the values in it.
-    visit: u8,
+    /// Level of each half hour of the two kinds of day, in the unit of the series.
+    kinds: [Table; 2],
+    /// Evidence that a quarter of a week's day is of the first kind (> 0) or of the second, in half hours.
+    evidence: [i8; QUARTERS],
+    /// Since when there is history; [`Timestamp::MIN`] before the first value.
+    started: Timestamp,
+    /// The half hour of the epoch being visited, the mean of its values and their number.
+    visit: i64,
     visit_mean: f64,
     visit_count: u32,
     /// Days of history, at most 255.
     days: u8,
+    /// Days on which each kind was visited, at most 255.
+    days_of: [u8; 2],
     /// Mean |residual| of the profile, in the unit of the series.
     error: f64,
     /// Mean |residual| of the plain level, in the unit of the series.
@@ -48,14 +65,18 @@ pub struct SeasonalProfile {
 
 impl Default for SeasonalProfile {
     fn default() -> Self {
+        let mut evidence = [GUESS; QUARTERS];
+        // Saturday and Sunday, counted from Monday.
+        evidence[20..].fill(-GUESS);
         Self {
-            bins: [[UNVISITED; 24]; 2],
-            origin: 0.0,
-            started: None,
+            kinds: [Table::default(); 2],
+            evidence,
+            started: Timestamp::MIN,
             visit: 0,
             visit_mean: 0.0,
             visit_count: 0,
             days: 0,
+            days_of: [0; 2],
             error: 0.0,
             error_flat: 0.0,
             compared: 0,
@@ -100,35 +121,44 @@ impl SeasonalProfile {
         1.2533 * self.error
     }
 
-    /// Learns a finite value; `flat` is what the plain level expected, `floor` (> 0) the least spread that counts.
-    pub fn learn(&mut self, value: f64, at: Timestamp, flat: f64, floor: f64) {
-        let Some(started) = self.started else {
-            self.started = Some(at);
-            self.origin = value;
-            self.visit = bin_of(at);
-            self.visit_mean = 0.0;
+    /// Mean |residual| of the profile and of the plain level, in the unit of the series; equal while nothing is known.
+    #[must_use]
+    pub fn errors(&self) -> (f64, f64) {
+        (self.error, self.error_flat)
+    }
+
+    /// Learns a finite value; `flat` is what the plain level expected, `unit` (> 0) its spread and `floor` (> 0) the least
+    /// spread that counts.
+    pub fn learn(&mut self, value: f64, at: Timestamp, flat: f64, unit: f64, floor: f64) {
+        // One outlier must not coarsen the tables.
+        let value = value.clamp(flat - FARTHEST * unit, flat + FARTHEST * unit);
+        let visit = at.as_millis().div_euclid(BIN_MS);
+        if self.started == Timestamp::MIN {
+            self.started = at;
+            self.kinds = [Table::around(value, floor / QUANTA); 2];
+            self.visit = visit;
+            self.visit_mean = value;
             self.visit_count = 1;
             return;
-        };
-        if at < started {
-            // A clock set back: history counts from here on.
-            self.started = Some(at - i64::from(self.days) * DAY_MS);
         }
-        let days = ((at - started) / DAY_MS).clamp(i64::from(self.days), 255);
+        if at < self.started {
+            // A clock set back: history counts from here on.
+            self.started = at - i64::from(self.days) * DAY_MS;
+        }
+        let days = ((at - self.started) / DAY_MS).clamp(i64::from(self.days), 255);
         // One step at a time: a single record from the far future makes no history.
         self.days = days.min(i64::from(self.days) + 1) as u8;
         if let Some(level) = self.level(at) {
             self.compare(value - level, value - flat, floor);
         }
-        let bin = bin_of(at);
-        if bin != self.visit {
+        if visit != self.visit {
             self.leave(floor);
-            self.visit = bin;
+            self.visit = visit;
             self.visit_mean = 0.0;
             self.visit_count = 0;
         }
         self.visit_count = self.visit_count.saturating_add(1);
-        self.visit_mean += (value - self.origin - self.visit_mean) / f64::from(self.visit_count);
+        self.visit_mean += (value - self.visit_mean) / f64::from(self.visit_count);
     }
 
     fn compare(&mut self, residual: f64, residual_flat: f64, floor: f64) {
@@ -146,42 +176,65 @@ impl SeasonalProfile {
         self.error_flat += alpha * (residual_flat.abs().min(flat) - self.error_flat);
     }
 
-    /// Takes the finished visit into its half hour.
+    /// Takes the finished visit into its half hour, and weighs of which kind its day is.
     fn leave(&mut self, floor: f64) {
-        let alpha = ALPHA_DAY.max(1.0 / (f64::from(self.days) + 1.0));
-        let held = &mut self.bins.as_flattened_mut()[usize::from(self.visit) % BINS];
-        if held.is_finite() {
-            let limit = if self.days >= 2 {
-                CLAMP * self.error.max(floor)
-            } else {
-                f64::INFINITY
-            };
-            let residual = (self.visit_mean - f64::from(*held)).max(-limit).min(limit);
-            *held += (alpha * residual) as f32;
-        } else {
-            *held = self.visit_mean as f32;
+        let bin = self.visit.rem_euclid(BINS as i64) as usize;
+        let quarter = quarter_of(self.visit);
+        let [first, second] = self.kinds.map(|kind| kind.get(bin));
+        if let (Some(first), Some(second)) = (first, second) {
+            let gain = (self.visit_mean - second).abs() - (self.visit_mean - first).abs();
+            let least = 0.5 * self.error.max(floor);
+            let step = i8::from(gain > least) - i8::from(gain < -least);
+            self.evidence[quarter] = (self.evidence[quarter] + step).clamp(-SETTLED, SETTLED);
         }
-        if !held.is_finite() {
-            // Beyond what the table can hold: never visited, as far as anybody can tell.
-            *held = UNVISITED;
+        let kind = self.kind_of(quarter);
+        if bin == 0 || self.days_of[kind] == 0 {
+            self.days_of[kind] = self.days_of[kind].saturating_add(1);
         }
+        let alpha = ALPHA_DAY.max(1.0 / (f64::from(self.days_of[kind]) + 1.0));
+        let level = match self.kinds[kind].get(bin) {
+            Some(held) => {
+                let limit = if self.days >= 2 {
+                    CLAMP * self.error.max(floor)
+                } else {
+                    f64::INFINITY
+                };
+                held + alpha * (self.visit_mean - held).max(-limit).min(limit)
+            }
+            None => self.visit_mean,
+        };
+        self.kinds[kind].set(bin, level);
     }
 
-    /// Level at a time of day, interpolated between the centres of the half hours.
+    fn kind_of(&self, quarter: usize) -> usize {
+        usize::from(self.evidence[quarter] < 0)
+    }
+
+    /// Level at a time of day, interpolated between the centres of the half hours; that of the other kind of day where
+    /// this one was never seen.
     #[inline]
     fn level(&self, at: Timestamp) -> Option<f64> {
-        let shifted = (at - BIN_MS / 2).as_millis().rem_euclid(DAY_MS);
-        let left = (shifted / BIN_MS) as usize;
-        let share = (shifted % BIN_MS) as f64 / BIN_MS as f64;
-        let bins = self.bins.as_flattened();
-        let (a, b) = (f64::from(bins[left]), f64::from(bins[(left + 1) % BINS]));
-        let level = if b.is_finite() { a + share * (b - a) } else { a };
-        level.is_finite().then_some(level + self.origin)
+        let shifted = (at - BIN_MS / 2).as_millis();
+        let left = shifted.div_euclid(BIN_MS);
+        let share = shifted.rem_euclid(BIN_MS) as f64 / BIN_MS as f64;
+        let a = self.level_of(left)?;
+        Some(self.level_of(left + 1).map_or(a, |b| a + share * (b - a)))
+    }
+
+    /// Level of a half hour of the epoch.
+    #[inline]
+    fn level_of(&self, visit: i64) -> Option<f64> {
+        let bin = visit.rem_euclid(BINS as i64) as usize;
+        let kind = self.kind_of(quarter_of(visit));
+        self.kinds[kind].get(bin).or_else(|| self.kinds[1 - kind].get(bin))
     }
 }
 
-fn bin_of(at: Timestamp) -> u8 {
-    (at.as_millis().rem_euclid(DAY_MS) / BIN_MS) as u8
+/// Quarter of the week, from Monday's first, that a half hour of the epoch lies in.
+fn quarter_of(visit: i64) -> usize {
+    let quarter = visit.div_euclid(QUARTER_MS / BIN_MS);
+    // The epoch began on a Thursday.
+    (quarter + 12).rem_euclid(QUARTERS as i64) as usize
 }
 
 #[cfg(test)]
@@ -196,7 +249,7 @@ mod tests {
         let mut at = Timestamp::from_millis(0);
         for _ in 0..days * DAY_MS / FIVE_MINUTES {
             let hour = at.as_millis().rem_euclid(DAY_MS) as f64 / 3_600_000.0;
-            profile.learn(value(hour), at, 50.0, 0.1);
+            profile.learn(value(hour), at, 50.0, 10.0, 0.1);
             at = at + FIVE_MINUTES;
         }
         (profile, at)
@@ -247,7 +300,7 @@ mod tests {
     fn clocks_that_jump_make_no_history() {
         let mut profile = SeasonalProfile::default();
         for at in [0, 4_102_444_800_000, 0, i64::MAX, i64::MIN, 0] {
-            profile.learn(1.0, Timestamp::from_millis(at), 1.0, 0.1);
+            profile.learn(1.0, Timestamp::from_millis(at), 1.0, 1.0, 0.1);
         }
         assert!(profile.expected(Timestamp::from_millis(0)).is_none_or(f64::is_finite));
     }

@@ -1,168 +1,141 @@
 //! The bank: runs every channel on one series, calibrates each statistic, combines the surprises into one that is itself
 //! calibrated, and says which channel spoke loudest.
 //!
-//! Two questions are asked and the louder answer is the score. *Is this unusual?* weighs all channels alike. *Is this
-//! new?* weighs those channels that fall silent once something has been seen; it counts in full, and the other one
-//! magnitude less, because oddness that keeps coming back is rarely what foretells a failure.
+//! `reading.rs` measures a point, `judgement.rs` says how surprising that is, and this file keeps the state.
 //!
 //! **Fails when** the first few hundred points are unlike everything after them: it is cautious, not clairvoyant. It sees
-//! one series only; a relation between series that breaks is for a multivariate model.
+//! one series only; a relation between series that breaks is for [`crate::EntityModel`].
 //! **Cost:** [`SeriesModel::STATE_BYTES`] and, by the bench, some hundred nanoseconds a point; no allocation.
 //! **Papers:** each channel's own file; the combination is D. J. Wilson, *The harmonic mean p-value*, PNAS 116(4), 2019,
 //! equation 1, calibrated afterwards by [`TailCalibrator`].
 
-use std::f64::consts::LN_10;
-
 use foreshock_domain::{Channel, Detector, Direction, Learning, MetricKind, Score, Timestamp, Verdict};
-use foreshock_stats::{TailCalibrator, TailPrior};
+use foreshock_stats::{ExcessTail, TailCalibrator};
 use serde::{Deserialize, Serialize};
 
+use crate::dependence::Dependence;
+use crate::extremes::Extremes;
+use crate::gap;
+use crate::judgement::{DISTANCE_SHAPE, Judgement, NEW_PRIOR, SILENT, UNUSUAL_PRIOR, prior_of};
 use crate::quarantine::{Quarantine, QuarantineStep};
-use crate::reading::{BASE, CHANNELS, LEVEL, RESIDUAL, Reading, SPREAD, TREND};
-use crate::{Cusum, Point, RobustLevel, RobustLevelParams, SeasonalProfile, Spread, Territory};
+use crate::reading::{RARE, Reading, STEADY};
+use crate::{Cusum, Gap, Lattice, Period, Point, RobustLevel, RobustLevelParams, SeasonalProfile, Spread, Territory};
 
-/// Points before the first verdict.
-const SILENT: u64 = 32;
-/// Points below which verdicts are held back.
-const CAUTIOUS: u64 = 200;
-/// Follows the last ten points or so.
-const FAST: RobustLevelParams = RobustLevelParams {
-    alpha_level: 0.15,
-    alpha_scale: 0.01,
-    clamp: 4.0,
-};
-/// Follows the last few hundred points.
-const SLOW: RobustLevelParams = RobustLevelParams {
-    alpha_level: 0.004,
-    alpha_scale: 0.004,
-    clamp: 4.0,
-};
+/// No time.
+const NEVER: Timestamp = Timestamp::MIN;
 /// Cumulative sum, in spreads, from which on the level counts as moved.
 const MOVED: f64 = 6.0;
-/// How much each channel counts in "is this unusual?".
-const WEIGHTS_UNUSUAL: [f64; CHANNELS] = [0.5, 0.5, 1.0, 1.0, 0.5, 1.0, 1.0, 0.2, 0.5];
-/// How much each channel counts in "is this new?".
-const WEIGHTS_NEW: [f64; CHANNELS] = [0.0, 0.0, 0.0, 0.0, 0.02, 1.0, 1.0, 0.1, 0.3];
-/// Magnitudes that being unusual counts less than being new.
-const UNUSUAL_COSTS: f64 = 0.7;
-/// Residuals have heavy tails.
-const RESIDUAL_PRIOR: TailPrior = TailPrior {
-    rate: 1.3,
-    weight: 24.0,
-    shape: 0.4,
-    memory: 4000,
-};
-/// Averages and sums of bounded residuals have light ones.
-const AVERAGE_PRIOR: TailPrior = TailPrior {
-    rate: 1.3,
-    weight: 24.0,
-    shape: 0.1,
-    memory: 4000,
-};
-/// New territory is entered in leaps.
-const DISTANCE_PRIOR: TailPrior = TailPrior {
-    rate: 1.3,
-    weight: 24.0,
-    shape: 0.7,
-    memory: 4000,
-};
-/// A combination of calibrated surprises is exponential by construction, and only its rate is to be learned.
-const UNUSUAL_PRIOR: TailPrior = TailPrior {
-    rate: LN_10,
-    weight: 16.0,
-    shape: 0.03,
-    memory: 6000,
-};
-/// As for the unusual, but with more patience: a young series finds everything new.
-const NEW_PRIOR: TailPrior = TailPrior {
-    rate: LN_10,
-    weight: 64.0,
-    shape: 0.1,
-    memory: 6000,
-};
+/// Surprise from which on a series counts as odd, and below which it no longer does.
+const ODD_FROM: f64 = 2.0;
+const ODD_UNTIL: f64 = 1.0;
+/// Magnitudes that a gap counts less as news than as a score: collectors stumble more often than services.
+const GAP_IS_NO_NEWS: f64 = 3.0;
 
 /// Online model of one series.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct SeriesModel {
     kind: Option<MetricKind>,
-    pub(crate) observations: u64,
-    last_at: Option<Timestamp>,
+    /// Points learned, without missing ones.
+    pub(crate) observations: u32,
+    /// [`Timestamp::MIN`] before the first point.
+    last_at: Timestamp,
     /// Typical time between points, ms.
     interval_ms: f64,
     /// First value; the territories are relative to it.
     pub(crate) origin: f64,
-    /// The last four values; the newest is at `recent_at`.
-    pub(crate) recent: [f64; 4],
-    pub(crate) recent_at: u8,
+    /// The last value.
+    pub(crate) last: f64,
     pub(crate) fast: RobustLevel,
     pub(crate) slow: RobustLevel,
+    pub(crate) lattice: Lattice,
     pub(crate) profile: SeasonalProfile,
-    /// Short-run mean of standardised base residuals.
+    pub(crate) period: Period,
+    /// Short and long mean of standardised base residuals.
     pub(crate) mean: f32,
+    pub(crate) long_mean: f32,
+    /// Mean square of the last standardised forecast errors.
+    pub(crate) energy: f32,
     pub(crate) cusum: Cusum,
     pub(crate) spread: Spread,
-    /// Where values, means of four, short-run residuals and seasonal residuals have been.
+    pub(crate) dependence: Dependence,
+    /// Where values, moves from the short-run level and residuals against a rhythm have been.
     pub(crate) values: Territory,
-    pub(crate) means: Territory,
-    pub(crate) residuals: Territory,
-    pub(crate) seasonal_residuals: Territory,
-    tails: [TailCalibrator; CHANNELS],
-    unusual: TailCalibrator,
-    new: TailCalibrator,
-    odd_since: Option<Timestamp>,
+    pub(crate) moves: Territory,
+    pub(crate) rhythm_residuals: Territory,
+    /// Ranges of the long mean and of the short-run residual, in spreads.
+    pub(crate) long_means: Extremes,
+    pub(crate) fast_residuals: Extremes,
+    gap: Gap,
+    pub(crate) steady: [TailCalibrator; STEADY],
+    pub(crate) rare: [ExcessTail; RARE],
+    pub(crate) unusual: TailCalibrator,
+    pub(crate) new: TailCalibrator,
+    novelty: f32,
+    /// [`Timestamp::MIN`] while nothing is odd.
+    odd_since: Timestamp,
     quarantine: Quarantine,
 }
 
-/// What the bank makes of a [`Reading`].
-struct Judgement {
-    /// 1/p of each channel.
-    rarities: [f64; CHANNELS],
-    /// log10 of the weighted means of 1/p.
-    unusual: f64,
-    new: f64,
-    /// The score.
+/// Points that are missing up to now, and how surprising that is.
+#[derive(Clone, Copy)]
+struct Missing {
+    /// Missing at this step.
+    points: u32,
+    /// Missing in a row.
+    run: u32,
     surprise: f64,
-    /// The louder answer, without cost or caution.
-    oddness: f64,
-    /// Whether "is this new?" was the louder answer.
-    is_new: bool,
 }
 
 impl SeriesModel {
     /// Bytes of one model.
     pub const STATE_BYTES: usize = size_of::<Self>();
+    /// Follows the last ten points or so.
+    pub(crate) const FAST: RobustLevelParams = RobustLevelParams {
+        alpha_level: 0.15,
+        alpha_scale: 0.01,
+        clamp: 4.0,
+    };
+    /// Follows the last few hundred points.
+    pub(crate) const SLOW: RobustLevelParams = RobustLevelParams {
+        alpha_level: 0.004,
+        alpha_scale: 0.00347,
+        clamp: 4.0,
+    };
 
     /// A model that has seen nothing. `kind` is what the format said of the series, for information: counters are
     /// expected as rates.
     #[must_use]
     pub fn new(kind: Option<MetricKind>) -> Self {
-        let prior = |channel| match channel {
-            RESIDUAL | BASE | SPREAD => &RESIDUAL_PRIOR,
-            LEVEL | TREND => &AVERAGE_PRIOR,
-            _ => &DISTANCE_PRIOR,
-        };
         Self {
             kind,
             observations: 0,
-            last_at: None,
+            last_at: NEVER,
             interval_ms: 0.0,
             origin: 0.0,
-            recent: [0.0; 4],
-            recent_at: 0,
+            last: 0.0,
             fast: RobustLevel::default(),
             slow: RobustLevel::default(),
+            lattice: Lattice::default(),
             profile: SeasonalProfile::default(),
+            period: Period::default(),
             mean: 0.0,
+            long_mean: 0.0,
+            energy: 1.0,
             cusum: Cusum::default(),
             spread: Spread::default(),
+            dependence: Dependence::default(),
             values: Territory::default(),
-            means: Territory::default(),
-            residuals: Territory::default(),
-            seasonal_residuals: Territory::default(),
-            tails: std::array::from_fn(|channel| TailCalibrator::new(prior(channel))),
+            moves: Territory::default(),
+            rhythm_residuals: Territory::default(),
+            long_means: Extremes::default(),
+            fast_residuals: Extremes::default(),
+            gap: Gap::default(),
+            steady: std::array::from_fn(|channel| TailCalibrator::new(prior_of(channel))),
+            rare: [ExcessTail::default(); RARE],
             unusual: TailCalibrator::new(&UNUSUAL_PRIOR),
             new: TailCalibrator::new(&NEW_PRIOR),
-            odd_since: None,
+            novelty: 0.0,
+            odd_since: NEVER,
             quarantine: Quarantine::default(),
         }
     }
@@ -176,16 +149,25 @@ impl SeriesModel {
     /// Points learned, without missing ones.
     #[must_use]
     pub fn observations(&self) -> u64 {
-        self.observations
+        u64::from(self.observations)
+    }
+
+    /// Surprise of what the last point brought that was never seen of this series before; what lasts or comes back is no
+    /// news. An event opens on it.
+    #[must_use]
+    pub fn novelty(&self) -> Score {
+        Score::from_surprise(f64::from(self.novelty))
     }
 
     /// Since when the present oddness lasts; `None` while nothing is odd. Where the level moved, this is the last time
     /// that the cumulative sum was zero, which is before the surprise.
     #[must_use]
     pub fn onset(&self) -> Option<Timestamp> {
-        let odd_since = self.odd_since?;
+        if self.odd_since == NEVER {
+            return None;
+        }
         let moved_since = self.cusum.since().filter(|_| self.cusum.magnitude() >= MOVED);
-        Some(moved_since.map_or(odd_since, |since| since.min(odd_since)))
+        Some(moved_since.map_or(self.odd_since, |since| since.min(self.odd_since)))
     }
 
     /// Typical time between points in milliseconds; 0 before the second point.
@@ -194,175 +176,140 @@ impl SeriesModel {
         self.interval_ms
     }
 
-    /// Surprise of a reading; `None` while silent.
-    fn judge(&self, reading: &Reading) -> Option<Judgement> {
-        if self.observations < SILENT {
-            return None;
-        }
-        let rarities: [f64; CHANNELS] = std::array::from_fn(|c| self.tails[c].rarity(reading.statistics[c]));
-        let unusual = weighted_log_mean(&rarities, &WEIGHTS_UNUSUAL);
-        let new = weighted_log_mean(&rarities, &WEIGHTS_NEW);
-        let surprise_unusual = self.unusual.surprise(unusual);
-        let surprise_new = self.new.surprise(new);
-        let trust = (self.observations as f64 / CAUTIOUS as f64).min(1.0);
-        let is_new = surprise_new >= surprise_unusual - UNUSUAL_COSTS;
-        let louder = surprise_new.max(surprise_unusual - UNUSUAL_COSTS).max(0.0);
-        Some(Judgement {
-            rarities,
-            unusual,
-            new,
-            surprise: louder * (0.5 + 0.5 * trust),
-            oddness: surprise_new.max(surprise_unusual),
-            is_new,
-        })
-    }
-
-    fn verdict(&self, reading: &Reading, judgement: &Judgement) -> Verdict {
-        let weights = if judgement.is_new {
-            &WEIGHTS_NEW
-        } else {
-            &WEIGHTS_UNUSUAL
-        };
-        let mut loudest = 0;
-        for channel in 1..CHANNELS {
-            if judgement.rarities[channel] * weights[channel] > judgement.rarities[loudest] * weights[loudest] {
-                loudest = channel;
-            }
-        }
-        let channel = match loudest {
-            RESIDUAL => Channel::Residual,
-            BASE if reading.seasonal => Channel::Seasonal,
-            BASE | LEVEL => Channel::Level,
-            TREND => Channel::Trend,
-            SPREAD => Channel::Spread,
-            _ => Channel::Novelty,
-        };
-        let direction = match loudest {
-            SPREAD => Direction::Both,
-            _ if reading.signs[loudest] < 0.0 => Direction::Down,
-            _ => Direction::Up,
-        };
-        let (expected, half) = if loudest == RESIDUAL {
-            (
-                reading.expected_fast,
-                reading.scale_fast * self.tails[RESIDUAL].percentile_99(),
-            )
-        } else {
-            (
-                reading.expected_base,
-                reading.scale_base * self.tails[BASE].percentile_99(),
-            )
-        };
-        Verdict {
-            score: Score::from_surprise(judgement.surprise),
-            channel,
-            direction,
-            actual: reading.value,
-            expected,
-            lower: expected - half,
-            upper: expected + half,
-        }
-    }
-
     fn learn(&mut self, reading: &Reading, judgement: Option<&Judgement>) {
-        if self.observations == 0 {
-            self.recent = [reading.value; 4];
-            self.origin = reading.value;
-        }
         let mut share = 1.0;
         if let Some(judgement) = judgement {
+            self.novelty = self.novelty.max(judgement.novelty as f32);
             share = self.learn_judgement(reading, judgement);
+        } else {
+            self.dependence.learn(reading.z, self.observations);
         }
-        self.observations = self.observations.saturating_add(1);
-        self.recent_at = self.recent_at.wrapping_add(1) % 4;
-        self.recent[usize::from(self.recent_at)] = reading.value;
-        self.fast.learn(&FAST, reading.value, reading.floor, 1.0);
-        self.slow.learn(&SLOW, reading.value, reading.floor, share);
-        self.profile
-            .learn(reading.value, reading.at, self.slow.level(), reading.floor);
-        self.mean = reading.mean;
-        self.cusum = reading.cusum;
-        self.spread = reading.spread;
-        self.values.learn(reading.value - self.origin, reading.join);
-        self.means.learn(reading.mean_of_four - self.origin, reading.join);
-        self.residuals
-            .learn(reading.value - reading.expected_fast, reading.join);
-        if reading.seasonal {
-            self.seasonal_residuals.learn(reading.residual_base, reading.join);
-        }
+        self.learn_reading(reading, share);
+        self.gap.learn_present();
     }
 
     /// Calibrates, as far as quarantine allows; returns the share that the levels may learn.
     fn learn_judgement(&mut self, reading: &Reading, judgement: &Judgement) -> f64 {
-        if judgement.surprise >= 2.0 {
-            self.odd_since.get_or_insert(reading.at);
-        } else if judgement.surprise < 1.0 {
-            self.odd_since = None;
+        if judgement.surprise >= ODD_FROM {
+            if self.odd_since == NEVER {
+                self.odd_since = reading.at;
+            }
+        } else if judgement.surprise < ODD_UNTIL {
+            self.odd_since = NEVER;
         }
         let step = self
             .quarantine
             .step(judgement.oddness, [judgement.unusual, judgement.new]);
         match step {
             QuarantineStep::Held => return Quarantine::SHARE,
-            QuarantineStep::Released { count, means } => {
-                self.unusual.learn(means[0], count.saturating_mul(8));
-                self.new.learn(means[1], count.saturating_mul(8));
+            QuarantineStep::Released { unusual, new } => {
+                for (middle, count) in unusual {
+                    self.unusual.learn(middle, count.saturating_mul(8));
+                }
+                let count: u16 = unusual.iter().map(|(_, count)| count).sum();
+                self.new.learn(new, count.saturating_mul(8));
             }
             QuarantineStep::Free => {}
         }
-        for (tail, &statistic) in self.tails.iter_mut().zip(&reading.statistics) {
-            tail.learn(statistic, 8);
+        self.dependence.learn(reading.z, self.observations);
+        for (tail, &statistic) in self.steady.iter_mut().zip(&reading.steady) {
+            tail.learn(statistic.abs(), 8);
+        }
+        for (tail, &distance) in self.rare.iter_mut().zip(&reading.rare) {
+            tail.learn(distance.abs(), DISTANCE_SHAPE);
         }
         self.unusual.learn(judgement.unusual, 8);
         self.new.learn(judgement.new, 8);
         1.0
     }
 
-    fn tick(&mut self, at: Timestamp) {
-        if let Some(last) = self.last_at {
-            let gap = (at - last) as f64;
-            if gap > 0.0 {
-                let known = self.interval_ms > 0.0;
-                let bounded = if known { gap.min(4.0 * self.interval_ms) } else { gap };
-                self.interval_ms += if known { 0.05 } else { 1.0 } * (bounded - self.interval_ms);
-            }
-        }
-        self.last_at = Some(at);
+    /// What is missing up to and including this point.
+    fn missing(&self, point: &Point) -> Missing {
+        let points = self.absent(point.at) + u32::from(!point.value.is_finite());
+        let run = self.gap.run().saturating_add(points);
+        let surprise = if points == 0 || self.observations < SILENT {
+            0.0
+        } else {
+            self.gap.surprise(run)
+        };
+        Missing { points, run, surprise }
     }
-}
 
-/// log10 of the weighted mean of 1/p.
-#[inline]
-fn weighted_log_mean(rarities: &[f64; CHANNELS], weights: &[f64; CHANNELS]) -> f64 {
-    let sum: f64 = rarities.iter().zip(weights).map(|(r, w)| r * w).sum();
-    (sum / weights.iter().sum::<f64>()).log10().max(0.0)
+    /// Points that should have come between the last one and `at`.
+    fn absent(&self, at: Timestamp) -> u32 {
+        if self.interval_ms <= 0.0 {
+            return 0;
+        }
+        let intervals = ((at - self.last_at) as f64 / self.interval_ms).round() - 1.0;
+        if (1.0..=f64::from(gap::LONGEST)).contains(&intervals) {
+            intervals as u32
+        } else {
+            0
+        }
+    }
+
+    /// The louder of what a value says and what was missing before it.
+    fn with_missing(&self, verdict: Option<Verdict>, missing: Missing) -> Option<Verdict> {
+        let score = Score::from_surprise(missing.surprise);
+        if score <= verdict.map_or(Score::ZERO, |v| v.score) {
+            return verdict;
+        }
+        Some(Verdict {
+            score,
+            channel: Channel::Missing,
+            direction: Direction::Absence,
+            actual: f64::from(missing.run),
+            expected: 0.0,
+            lower: 0.0,
+            upper: self.gap.usual(),
+        })
+    }
+
+    fn learn_missing(&mut self, missing: Missing) {
+        self.novelty = (missing.surprise - GAP_IS_NO_NEWS).max(0.0) as f32;
+        if missing.points > 0 {
+            self.gap.learn_missing(missing.points);
+            self.period.skip(missing.points);
+        }
+    }
+
+    fn tick(&mut self, at: Timestamp) {
+        let gap = (at - self.last_at) as f64;
+        if self.last_at != NEVER && gap > 0.0 {
+            let known = self.interval_ms > 0.0;
+            let bounded = if known { gap.min(4.0 * self.interval_ms) } else { gap };
+            self.interval_ms += if known { 0.05 } else { 1.0 } * (bounded - self.interval_ms);
+        }
+        self.last_at = at;
+    }
 }
 
 impl Detector for SeriesModel {
     type Input = Point;
 
     fn score_one(&self, point: &Point) -> Option<Verdict> {
-        let reading = self.read(point)?;
-        Some(self.verdict(&reading, &self.judge(&reading)?))
+        let reading = self.read(point);
+        let verdict = reading.and_then(|reading| Some(self.verdict(&reading, &self.judge(&reading)?)));
+        self.with_missing(verdict, self.missing(point))
     }
 
     fn learn_one(&mut self, point: &Point, learning: Learning) {
-        if learning == Learning::Normal
-            && let Some(reading) = self.read(point)
-        {
-            let judgement = self.judge(&reading);
-            self.learn(&reading, judgement.as_ref());
-        }
-        self.tick(point.at);
+        self.score_learn(point, learning);
     }
 
     fn score_learn(&mut self, point: &Point, learning: Learning) -> Option<Verdict> {
-        let mut verdict = None;
-        if let Some(reading) = self.read(point) {
-            let judgement = self.judge(&reading);
-            verdict = judgement.as_ref().map(|j| self.verdict(&reading, j));
-            if learning == Learning::Normal {
-                self.learn(&reading, judgement.as_ref());
+        let missing = self.missing(point);
+        let reading = self.read(point);
+        let judgement = reading.as_ref().and_then(|reading| self.judge(reading));
+        let verdict = match (&reading, &judgement) {
+            (Some(reading), Some(judgement)) => Some(self.verdict(reading, judgement)),
+            _ => None,
+        };
+        let verdict = self.with_missing(verdict, missing);
+        if learning == Learning::Normal {
+            self.learn_missing(missing);
+            if let Some(reading) = &reading {
+                self.learn(reading, judgement.as_ref());
             }
         }
         self.tick(point.at);

@@ -4,7 +4,7 @@
 //!
 //! **Fails when** scores come from two worlds that alternate slower than the memory, or when the tail bends far beyond
 //! anything seen (the extrapolation is then off by a factor, never silent). **Cost:** one logarithm and the sum of at
-//! most 40 small integers a score; 116 bytes.
+//! most 32 small integers a score; 100 bytes.
 //! **Papers:** A. Siffer, P.-A. Fouque, A. Termier, C. Largouët, *Anomaly detection in streams with extreme value
 //! theory*, KDD 2017, section 4 (peaks over threshold); J. Pickands, *Annals of Statistics* 3(1), 1975, theorem 7.
 //! `Differs:` the shape is fixed (moment and likelihood fits of it jump on a hundred exceedances); the threshold is read
@@ -15,14 +15,19 @@ use std::f64::consts::LN_10;
 
 use serde::{Deserialize, Serialize};
 
-/// Histogram bins: four an octave cover scores from 1/8 to 128.
-const BINS: usize = 40;
+/// Histogram bins: four an octave cover scores from 1/4 to 64.
+const BINS: usize = 32;
 /// Units an observation adds to its bin, so that halving keeps the fractions of rare ones.
 const UNIT: u16 = 8;
 /// Bin 0 holds everything below the next edge above this.
-const SMALLEST: f32 = 0.125;
+const SMALLEST: f32 = 0.25;
 /// Magnitudes beyond 1/n that extrapolation is trusted for.
 const MAGNITUDES_BEYOND: f64 = 1.5;
+/// The tail is fitted to one in this many observations, and to this many at least.
+const TAIL_SHARE: u32 = 52;
+const TAIL_LEAST: u32 = 16;
+/// Magnitudes beyond 1/n at which an observation is taken to lie at most.
+pub(crate) const REACH: f64 = 0.7;
 /// Two bits of mantissa make four bins an octave.
 const BIN_SHIFT: u32 = 21;
 
@@ -54,7 +59,7 @@ impl Default for TailPrior {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct TailCalibrator {
     /// Mass in units of 1/8 observation; bin b ≥ 1 starts at `lower_edge(b)`.
-    bins: [[u16; 20]; 2],
+    bins: [u16; BINS],
     /// Sum of all bins.
     mass: u32,
     /// Observations at which the histogram is halved.
@@ -82,7 +87,7 @@ impl TailCalibrator {
     #[must_use]
     pub fn new(prior: &TailPrior) -> Self {
         let mut calibrator = Self {
-            bins: [[0; 20]; 2],
+            bins: [0; BINS],
             mass: 0,
             memory: prior.memory.clamp(64, 8000) as u16,
             seen: 0,
@@ -102,9 +107,9 @@ impl TailCalibrator {
             } else {
                 0.0
             };
-            calibrator.bins[bin / 20][bin % 20] = (units * (survival(lower_edge(bin)) - upper)).round() as u16;
+            calibrator.bins[bin] = (units * (survival(lower_edge(bin)) - upper)).round() as u16;
         }
-        calibrator.mass = calibrator.bins.as_flattened().iter().map(|&c| u32::from(c)).sum();
+        calibrator.mass = calibrator.bins.iter().map(|&c| u32::from(c)).sum();
         calibrator.fit();
         calibrator
     }
@@ -157,7 +162,7 @@ impl TailCalibrator {
         }
         let bin = bin_of(score as f32);
         let (lower, upper) = (f64::from(lower_edge(bin)), f64::from(lower_edge(bin + 1)));
-        let bins = self.bins.as_flattened();
+        let bins = &self.bins;
         let above: u32 = bins[bin + 1..].iter().map(|&c| u32::from(c)).sum();
         let share = 1.0 - ((score - lower) / (upper - lower)).clamp(0.0, 1.0);
         let survival = (f64::from(above) + f64::from(bins[bin]) * share) / f64::from(self.mass);
@@ -186,7 +191,7 @@ impl TailCalibrator {
         let bin = bin_of((score as f32).min(self.clip));
         let units = eighths.min(1000);
         // The memory bounds every bin by 65,000; a damaged snapshot may be past it.
-        let held = &mut self.bins[bin / 20][bin % 20];
+        let held = &mut self.bins[bin];
         *held = held.saturating_add(units);
         self.mass = self.mass.saturating_add(u32::from(units));
         self.seen = self.seen.saturating_add(1);
@@ -212,17 +217,19 @@ impl TailCalibrator {
     }
 
     fn halve(&mut self) {
-        for bin in self.bins.as_flattened_mut() {
+        for bin in &mut self.bins {
             *bin /= 2;
         }
-        self.mass = self.bins.as_flattened().iter().map(|&c| u32::from(c)).sum();
+        self.mass = self.bins.iter().map(|&c| u32::from(c)).sum();
     }
 
     /// Fits the tail; costs some hundred nanoseconds and is due each time the evidence has grown by a few per cent.
     fn fit(&mut self) {
-        let bins = self.bins.as_flattened();
-        // Above the 98.5 % quantile, but with enough exceedances for a mean.
-        let wanted = (self.mass / 64).max(16 * u32::from(UNIT)).min(self.mass / 4);
+        let bins = &self.bins;
+        // Above the 98 % quantile, but with enough exceedances for a mean.
+        let wanted = (self.mass / TAIL_SHARE)
+            .max(TAIL_LEAST * u32::from(UNIT))
+            .min(self.mass / 4);
         let (mut above, mut moment, mut edge) = (0u32, 0.0f64, BINS);
         while edge > 1 && (above < wanted || above == 0) {
             edge -= 1;
@@ -242,7 +249,7 @@ impl TailCalibrator {
         self.threshold = threshold as f32;
         self.threshold_surprise = -survival.log10() as f32;
         self.scale = scale as f32;
-        let reach = f64::from(self.mass / u32::from(UNIT)).max(1.0).log10() + 0.5;
+        let reach = f64::from(self.mass / u32::from(UNIT)).max(1.0).log10() + REACH;
         self.clip = self.score_at(reach) as f32;
         self.percentile_99 = self.score_at(2.0) as f32;
         self.fit_in = (self.mass / (32 * u32::from(UNIT))).clamp(1, 64) as u8;
@@ -260,7 +267,7 @@ impl TailCalibrator {
             };
             return threshold + scale * y;
         }
-        let bins = self.bins.as_flattened();
+        let bins = &self.bins;
         let wanted = f64::from(self.mass) * 10f64.powf(-surprise);
         let mut above = 0.0;
         for bin in (0..BINS).rev() {
@@ -407,7 +414,7 @@ mod tests {
         }
         let bytes = postcard::to_stdvec(&tail).expect("encodes");
         assert_eq!(postcard::from_bytes::<TailCalibrator>(&bytes).expect("decodes"), tail);
-        assert!(size_of::<TailCalibrator>() <= 120);
+        assert!(size_of::<TailCalibrator>() <= 100);
     }
 
     proptest! {

@@ -135,7 +135,7 @@ fn evaluate(series: &Series, method: Method) -> Evaluation {
 }
 
 /// A figure of a group of evaluations.
-type Figure = fn(&[&Evaluation]) -> Option<f64>;
+pub type Figure = fn(&[&Evaluation]) -> Option<f64>;
 
 fn mean(group: &[&Evaluation], of: impl Fn(&Evaluation) -> f64) -> Option<f64> {
     (!group.is_empty()).then(|| group.iter().map(|e| of(e)).sum::<f64>() / group.len() as f64)
@@ -171,33 +171,41 @@ pub fn tables(evaluations: &[Evaluation]) -> String {
 }
 
 fn table(evaluations: &[Evaluation], figure: Figure) -> Table {
-    let kinds = present(evaluations, &Kind::ALL.map(Kind::name), |e| e.kind);
-    let methods = present(evaluations, &names(), |e| e.method);
     let mut header = vec!["method"];
-    header.extend(&kinds);
+    header.extend(present_kinds(evaluations));
     header.push("mean");
     let mut table = Table::new(&header);
-    for method in methods {
-        let mut cells = vec![method.to_owned()];
-        let mut figures = Vec::new();
-        for kind in &kinds {
+    for (method, figures) in by_kind(evaluations, figure) {
+        let mean = figures.iter().sum::<f64>() / figures.len() as f64;
+        let mut cells = vec![method];
+        cells.extend(figures.iter().chain([&mean]).map(|x| format!("{x:.3}")));
+        table.row(cells);
+    }
+    table
+}
+
+/// A figure of each method, of each kind that occurs.
+#[must_use]
+pub fn by_kind(evaluations: &[Evaluation], figure: Figure) -> Vec<(String, Vec<f64>)> {
+    let kinds = present_kinds(evaluations);
+    let of = |method: &'static str| {
+        let of_kind = |kind: &&'static str| {
             let group: Vec<&Evaluation> = evaluations
                 .iter()
                 .filter(|e| e.method == method && e.kind == *kind)
                 .collect();
-            let value = figure(&group);
-            figures.extend(value);
-            cells.push(value.map_or_else(|| "–".to_owned(), |x| format!("{x:.3}")));
-        }
-        let mean = figures.iter().sum::<f64>() / figures.len() as f64;
-        cells.push(if figures.is_empty() {
-            "–".to_owned()
-        } else {
-            format!("{mean:.3}")
-        });
-        table.row(cells);
-    }
-    table
+            figure(&group).unwrap_or(f64::NAN)
+        };
+        (method.to_owned(), kinds.iter().map(of_kind).collect())
+    };
+    present(evaluations, &names(), |e| e.method)
+        .into_iter()
+        .map(of)
+        .collect()
+}
+
+fn present_kinds(evaluations: &[Evaluation]) -> Vec<&'static str> {
+    present(evaluations, &Kind::ALL.map(Kind::name), |e| e.kind)
 }
 
 /// VUS-PR and events found with 0.1 % of normal rows flagged, of each method, by kind and family.

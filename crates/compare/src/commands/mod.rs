@@ -1,5 +1,8 @@
 //! One file a subcommand.
 
+pub mod all;
+pub mod calibration;
 pub mod injected;
 pub mod nab;
+pub mod speed;
 pub mod trainticket;

@@ -5,12 +5,10 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 use clap::Args;
-use foreshock_history::alert_rule::AlertRule;
-use foreshock_stats::Episode;
+use foreshock_history::alert_rule::{AlertRule, Alerts};
 use serde::Serialize;
 
 use crate::corpus::nab::{self, NabFile};
-use crate::interval::Interval;
 use crate::measures::MeanSd;
 use crate::measures::nab::{PROFILES, RatedFile, at_threshold, best, blind_alarms, held_out, rate};
 use crate::parallel::in_parallel;
@@ -68,15 +66,19 @@ fn scores(method: Method, file: &NabFile) -> (Vec<f64>, Vec<f64>) {
         metrics: 1,
         period: file.day(),
     });
+    let mut novelties = Vec::new();
     let rows = file.at.iter().zip(&file.values);
-    let scores: Vec<f64> = rows.map(|(&at, &value)| scorer.score_learn(at, &[value])).collect();
-    let surprises = surprises(method, &scores);
-    let (mut episode, mut interval) = (Episode::default(), Interval::default());
-    let rule = AlertRule::default();
-    let alerts = file.at.iter().zip(&surprises);
-    let alerts = alerts
-        .map(|(&at, &surprise)| rule.alert(&mut episode, at, Some(surprise), interval.step(at)))
+    let scores: Vec<f64> = rows
+        .map(|(&at, &value)| {
+            let score = scorer.score_learn(at, &[value]);
+            novelties.extend(scorer.novelty());
+            score
+        })
         .collect();
+    let surprises = surprises(method, &scores);
+    let (rule, mut alerts) = (AlertRule::default(), Alerts::default());
+    let told = if novelties.is_empty() { &surprises } else { &novelties };
+    let alerts = told.iter().map(|&surprise| alerts.step(&rule, surprise)).collect();
     (surprises, alerts)
 }
 

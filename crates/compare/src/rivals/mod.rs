@@ -29,6 +29,11 @@ pub trait Scorer: Send {
     /// Score of a row, higher is stranger, made before the row is learned; 0 while warming up. `values` are the entity's
     /// metrics, NaN where missing.
     fn score_learn(&mut self, at: Timestamp, values: &[f64]) -> f64;
+
+    /// How new the last row is, in surprise, where a method tells that apart: its events open on this.
+    fn novelty(&self) -> Option<f64> {
+        None
+    }
 }
 
 /// What a method may know of a series beforehand.

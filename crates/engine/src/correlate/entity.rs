@@ -1,15 +1,14 @@
-use std::collections::BTreeMap;
-
 use foreshock_domain::{
-    Channel, Entity, EntityWindow, Event, EventAction, EventKind, FailureDetail, Grade, IncidentId, Millis, PrecededBy,
+    Entity, EntityWindow, Event, EventAction, EventKind, FailureDetail, Grade, IncidentId, Millis, PrecededBy,
     PrecursorDetail, Resolution, Score, Signal, SourcePosition, Timestamp,
 };
 use foreshock_failure::{FailureTracker, Standing, Transition};
-use foreshock_stats::{ClusterSize, Episode, EpisodeStep, Evidence, Run, harmonic_mean_surprise};
+use foreshock_stats::{Episode, EpisodeStep, harmonic_mean_surprise};
 use serde::{Deserialize, Serialize};
 
 use super::incident::{Incident, merge};
 use super::joint::Joint;
+use super::judgement::{Fleet, Oddness};
 use super::sentence;
 use crate::config::EngineConfig;
 use crate::id;
@@ -20,14 +19,6 @@ const REMEMBERED_MS: Millis = 3_600_000;
 const REMEMBERED_MAX: usize = 4;
 /// A failure's new symptoms are told at most this often.
 const SYMPTOMS_EVERY_MS: Millis = 60_000;
-/// Windows that are further apart count as independent when oddness is added up.
-const DEPENDENCE_WINDOWS: u32 = 12;
-/// Series and templates whose lasting oddness is kept at a time.
-const LASTING_MAX: usize = 128;
-/// What has been added up passes the threshold by this much at most, so that it is forgotten in minutes.
-const EVIDENCE_BEYOND: f64 = 2.0;
-/// Two questions are asked of a window, is it odd and has it been odd for long; the better answer is worth half.
-const TWO_QUESTIONS: f64 = std::f64::consts::LOG10_2;
 /// An entity that says nothing for this long of observed time can't be judged: its precursor is resolved as silent.
 const SILENT_MS: Millis = 15 * 60_000;
 
@@ -39,9 +30,7 @@ pub(crate) struct EntityState {
     episode: Episode,
     /// How its series move together.
     joint: Joint,
-    /// Oddness of each series and template added up over windows, by id; those that came to nothing are dropped.
-    lasting: BTreeMap<Box<str>, Evidence>,
-    run: Run,
+    oddness: Oddness,
     precursor: Option<Incident>,
     failure: Option<Incident>,
     /// Precursors that resolved not long ago: id, when told, when resolved.
@@ -59,8 +48,8 @@ pub(crate) struct Surroundings<'a> {
     pub(crate) observed_ms: Millis,
     /// Surprise at which a precursor opens.
     pub(crate) threshold: f64,
-    /// How long oddness lasts in this partition.
-    pub(crate) clusters: &'a mut ClusterSize,
+    /// What is usual in this partition.
+    pub(crate) fleet: &'a mut Fleet,
     pub(crate) events: &'a mut Vec<Event>,
 }
 
@@ -71,8 +60,7 @@ impl EntityState {
             tracker: FailureTracker::default(),
             episode: Episode::default(),
             joint: Joint::default(),
-            lasting: BTreeMap::new(),
-            run: Run::default(),
+            oddness: Oddness::default(),
             precursor: None,
             failure: None,
             remembered: Vec::new(),
@@ -94,7 +82,10 @@ impl EntityState {
         };
         self.clock = self.clock.max(end);
         self.heard_ms = cx.observed_ms;
-        let signals: Vec<Signal> = windows.iter().flat_map(|w| w.signals.iter().cloned()).collect();
+        let mut signals: Vec<Signal> = windows.iter().flat_map(|w| w.signals.iter().cloned()).collect();
+        for signal in &mut signals {
+            signal.onset = self.oddness.bounded_onset(&signal.id, signal.onset, end);
+        }
         let mut transitions = Vec::new();
         for window in windows {
             self.tracker
@@ -140,10 +131,11 @@ impl EntityState {
             .fold(judged.tested, u32::saturating_add);
         let signals = &judged.signals[..];
         let now = harmonic_mean_surprise(signals.iter().map(|s| s.score().surprise()), tested);
-        cx.clusters.learn(&mut self.run, now);
-        let lasting = self.add_up(signals, tested, cx.threshold);
+        let gate = cx.config.alarms.gate;
+        let surprise = self
+            .oddness
+            .judge(cx.fleet, signals, now, tested, gate, cx.threshold, end);
         let told = [signals, &judged.culprits].concat();
-        let surprise = (now.max(lasting) - TWO_QUESTIONS).max(0.0);
         let score = Score::from_surprise(surprise);
         let step = self
             .episode
@@ -169,29 +161,6 @@ impl EntityState {
         }
     }
 
-    /// Adds this window's oddness to what each series and template has shown before, and fuses the sums. Time comes first:
-    /// so the number of series is paid for once, and not again in every window.
-    fn add_up(&mut self, signals: &[Signal], tested: u32, threshold: f64) -> f64 {
-        // A relation is judged by running means, which have added up what lasts already.
-        for signal in signals.iter().filter(|s| s.channel() != Channel::Correlation) {
-            if self.lasting.len() < LASTING_MAX && !self.lasting.contains_key(&signal.id) {
-                self.lasting.insert(signal.id.clone(), Evidence::default());
-            }
-        }
-        let most = threshold + EVIDENCE_BEYOND + f64::from(tested.max(1)).log10();
-        let mut sums = Vec::with_capacity(self.lasting.len());
-        self.lasting.retain(|id, evidence| {
-            let here = signals
-                .iter()
-                .filter(|s| s.id == *id && s.channel() != Channel::Correlation)
-                .map(|s| s.score().surprise());
-            let sum = evidence.add(here.fold(0.0, f64::max), DEPENDENCE_WINDOWS, most);
-            sums.push(sum);
-            sum > 0.0
-        });
-        harmonic_mean_surprise(sums.into_iter(), tested)
-    }
-
     fn open_precursor(
         &mut self,
         cx: &mut Surroundings<'_>,
@@ -202,7 +171,13 @@ impl EntityState {
     ) {
         let mut contributors = Vec::new();
         merge(&mut contributors, signals, cx.config.limits.contributors);
-        let started_at = contributors.iter().map(|c| c.onset).min().unwrap_or(end);
+        merge(
+            &mut contributors,
+            &self.oddness.grounds(),
+            cx.config.limits.contributors,
+        );
+        let started_at = contributors.first().map_or(end, |c| c.onset);
+        cx.fleet.discovered();
         self.incidents += 1;
         let id = id::incident(
             EventKind::Precursor,
@@ -248,8 +223,8 @@ impl EntityState {
 
     /// The entity is failing or has just failed: what is odd now is a symptom.
     fn attach(&mut self, cx: &mut Surroundings<'_>, signals: &[Signal], end: Timestamp) {
-        (self.episode, self.run) = Default::default();
-        self.lasting.clear();
+        self.episode = Episode::default();
+        self.oddness.failed(cx.fleet);
         let Some(incident) = &mut self.failure else { return };
         let new = merge(&mut incident.contributors, signals, cx.config.limits.contributors);
         if new && end - incident.told_at >= SYMPTOMS_EVERY_MS {

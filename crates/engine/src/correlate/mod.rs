@@ -7,6 +7,7 @@
 mod entity;
 mod incident;
 mod joint;
+mod judgement;
 mod order;
 mod partition;
 mod sentence;

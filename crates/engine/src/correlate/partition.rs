@@ -2,11 +2,12 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use foreshock_domain::{Entity, EntityWindow, Event, EventAction, EventKind, SignalRecord, Timestamp, Upstream};
-use foreshock_stats::ClusterSize;
+use foreshock_stats::AlarmBudget;
 use foreshock_wire::{event, signals};
 use serde::{Deserialize, Serialize};
 
 use super::entity::{EntityState, Surroundings};
+use super::judgement::Fleet;
 use super::order::Order;
 use crate::config::EngineConfig;
 use crate::counters::Counters;
@@ -21,7 +22,7 @@ pub struct CorrelatePartition {
     order: Order,
     held: BTreeMap<HeldKey, EntityWindow>,
     entities: BTreeMap<Entity, EntityState>,
-    clusters: ClusterSize,
+    fleet: Fleet,
 }
 
 /// What a partition may look at and write to while it applies a record.
@@ -29,6 +30,12 @@ pub(crate) struct Context<'a> {
     pub(crate) config: &'a EngineConfig,
     pub(crate) counters: &'a mut Counters,
     pub(crate) outputs: &'a mut Vec<Output>,
+}
+
+/// As [`Context`], for a record that was decoded.
+struct Taking<'a> {
+    config: &'a EngineConfig,
+    counters: &'a mut Counters,
 }
 
 impl CorrelatePartition {
@@ -58,21 +65,7 @@ impl CorrelatePartition {
     pub(crate) fn apply(&mut self, cx: &mut Context<'_>, record: &Record<'_>) {
         let mut events = Vec::new();
         match signals::decode(record.payload.unwrap_or_default()) {
-            Ok(SignalRecord::Window(window)) => self.take_window(cx, record, window, &mut events),
-            Ok(SignalRecord::Incident { incident, position }) => {
-                self.with_entity(cx, &incident.entity.clone(), &mut events, |state, around| {
-                    state.declared(around, &incident, &position);
-                });
-            }
-            Ok(SignalRecord::Progress(progress)) => {
-                self.order.progress(progress);
-                self.release(cx, &mut events);
-            }
-            Ok(SignalRecord::Tick(tick)) => {
-                self.order.tick(tick);
-                self.release(cx, &mut events);
-                self.tick_entities(cx, &mut events);
-            }
+            Ok(decoded) => self.take(cx.config, cx.counters, record.offset, decoded, &mut events),
             Err(error) => {
                 cx.counters.dead_letters += 1;
                 let partition = record.from.partition;
@@ -89,13 +82,37 @@ impl CorrelatePartition {
         }
     }
 
-    fn take_window(
+    /// Applies one decoded record, whose place in the signals topic is `offset`, and adds the events that follow from it: what
+    /// [`crate::Engine`] does with the bytes, for simulations of weeks.
+    pub fn take(
         &mut self,
-        cx: &mut Context<'_>,
-        record: &Record<'_>,
-        window: EntityWindow,
+        config: &EngineConfig,
+        counters: &mut Counters,
+        offset: i64,
+        record: SignalRecord,
         events: &mut Vec<Event>,
     ) {
+        let cx = &mut Taking { config, counters };
+        match record {
+            SignalRecord::Window(window) => self.take_window(cx, offset, window, events),
+            SignalRecord::Incident { incident, position } => {
+                self.with_entity(cx, &incident.entity.clone(), events, |state, around| {
+                    state.declared(around, &incident, &position);
+                });
+            }
+            SignalRecord::Progress(progress) => {
+                self.order.progress(progress);
+                self.release(cx, events);
+            }
+            SignalRecord::Tick(tick) => {
+                self.order.tick(tick);
+                self.release(cx, events);
+                self.tick_entities(cx, events);
+            }
+        }
+    }
+
+    fn take_window(&mut self, cx: &mut Taking<'_>, offset: i64, window: EntityWindow, events: &mut Vec<Event>) {
         if window.end <= self.order.decided_until() {
             cx.counters.windows_late += 1;
             self.decide(cx, &[window], events);
@@ -105,7 +122,7 @@ impl CorrelatePartition {
             window.end,
             window.entity.clone(),
             window.position.upstream.clone(),
-            record.offset,
+            offset,
         );
         self.held.insert(key, window);
         if self.held.len() > cx.config.limits.held_windows {
@@ -118,8 +135,11 @@ impl CorrelatePartition {
     }
 
     /// Decides all windows whose time has come, those of one entity and end together.
-    fn release(&mut self, cx: &mut Context<'_>, events: &mut Vec<Event>) {
+    fn release(&mut self, cx: &mut Taking<'_>, events: &mut Vec<Event>) {
         let until = self.order.advance();
+        if until > Timestamp::MIN {
+            self.fleet.advance(until);
+        }
         let mut group: Vec<EntityWindow> = Vec::new();
         while let Some(entry) = self.held.first_entry() {
             if entry.key().0 > until {
@@ -138,14 +158,14 @@ impl CorrelatePartition {
         self.decide(cx, &group, events);
     }
 
-    fn decide(&mut self, cx: &mut Context<'_>, group: &[EntityWindow], events: &mut Vec<Event>) {
+    fn decide(&mut self, cx: &mut Taking<'_>, group: &[EntityWindow], events: &mut Vec<Event>) {
         let Some(entity) = group.first().map(|w| w.entity.clone()) else {
             return;
         };
         self.with_entity(cx, &entity, events, |state, around| state.take(around, group));
     }
 
-    fn tick_entities(&mut self, cx: &mut Context<'_>, events: &mut Vec<Event>) {
+    fn tick_entities(&mut self, cx: &mut Taking<'_>, events: &mut Vec<Event>) {
         let observed_ms = self.order.observed_ms();
         let threshold = self.threshold(cx.config);
         for state in self.entities.values_mut() {
@@ -153,7 +173,7 @@ impl CorrelatePartition {
                 config: cx.config,
                 observed_ms,
                 threshold,
-                clusters: &mut self.clusters,
+                fleet: &mut self.fleet,
                 events,
             });
         }
@@ -165,7 +185,7 @@ impl CorrelatePartition {
 
     fn with_entity(
         &mut self,
-        cx: &mut Context<'_>,
+        cx: &mut Taking<'_>,
         entity: &Entity,
         events: &mut Vec<Event>,
         act: impl FnOnce(&mut EntityState, &mut Surroundings<'_>),
@@ -186,7 +206,7 @@ impl CorrelatePartition {
                     config: cx.config,
                     observed_ms,
                     threshold,
-                    clusters: &mut self.clusters,
+                    fleet: &mut self.fleet,
                     events,
                 },
             );
@@ -194,16 +214,17 @@ impl CorrelatePartition {
     }
 
     /// Surprise at which a precursor opens, so that the whole deployment stays within its budget. A partition can't see the
-    /// others; entities are spread by hash, so they hold about as many. Oddness that lasts is one alarm, so windows are
-    /// counted by the cluster.
+    /// others; entities are spread by hash, so each has about as many and as large a share of the budget.
     #[allow(clippy::cast_precision_loss)] // counts far below 2^53
     fn threshold(&self, config: &EngineConfig) -> f64 {
+        let share = AlarmBudget {
+            false_alarms_per_day: config.alarms.budget.false_alarms_per_day
+                / f64::from(config.signals_partitions.max(1)),
+        };
         let windows_a_day = 86_400_000.0 / config.windows.width_ms as f64;
-        let entities = self.entities.len().max(1) as f64 * f64::from(config.signals_partitions);
-        config
-            .alarms
-            .budget
-            .threshold(entities * windows_a_day / self.clusters.mean())
+        self.fleet
+            .spending(share)
+            .threshold(self.entities.len().max(1) as f64 * windows_a_day)
     }
 }
 

@@ -52,12 +52,16 @@ fn phrase(c: &Contributor) -> String {
         (Channel::Spread, _) => "is unusually noisy",
         (Channel::Trend, Direction::Down) => "keeps falling",
         (Channel::Trend, _) => "keeps rising",
+        (Channel::Shape, _) => "does not move as it usually does",
         (Channel::Novelty, _) => "is where it has never been",
         (Channel::Seasonal, _) => "is unusual for the time of day",
         (_, Direction::Down) => "is too low",
         (_, Direction::Up) => "is too high",
         _ => "is unusual",
     };
+    if c.channel == Channel::Missing {
+        return format!("{}: no value for {} intervals", c.name, number(c.actual));
+    }
     if c.channel == Channel::Correlation {
         let share = c
             .share

@@ -187,123 +187,185 @@ pub struct Base {
 /// A base series of `n` values.
 #[must_use]
 pub fn base(family: Family, n: usize, draws: &mut Draws) -> Base {
-    let level = draws.log_uniform(1.0, 1_000.0);
-    let phase = draws.unit();
-    let wave = Waveform::draw(draws);
-    let day = |i: usize, period: usize| wave.at(phase + i as f64 / period as f64);
-    let (mut slow, mut until, mut height) = (0.0, 0usize, 0.0);
-    let mut rise = draws.uniform(20.0, 200.0);
-    let (fast_phase, slow_phase) = (draws.unit(), draws.unit());
-    let amplitude = draws.log_uniform(2.0, 10.0);
+    let mut process = Process::draw(family, draws);
+    let domain = process.domain();
     let mut values = Vec::with_capacity(n);
     let mut expected = Vec::with_capacity(n);
-    let (spread, domain) = match family {
-        Family::CountsLow | Family::Sparse | Family::CountsHigh => (2.0, Domain::COUNT),
-        Family::Lognormal | Family::Latency | Family::Bursts => (0.1 * level, Domain::POSITIVE),
-        Family::Utilisation => (3.0, Domain::PERCENT),
-        Family::NearFlat => (1e-3 * level, Domain::ANY),
-        _ => (0.05 * level, Domain::ANY),
-    };
     for i in 0..n {
-        let (mean, noise) = match family {
-            Family::Gaussian => (level, spread * draws.normal()),
-            Family::HeavyTail => (level, spread * draws.student3()),
-            Family::Lognormal => (level, level * ((0.4 * draws.normal()).exp() - 1.0) * 0.25),
-            Family::Ar1 => {
-                let mean = level + 0.9 * slow;
-                let noise = spread * draws.normal();
-                slow = 0.9 * slow + noise;
-                (mean, noise)
-            }
-            Family::Daily5Min | Family::Daily1Min | Family::Period37 | Family::Period113 => {
-                let period = family.period().unwrap_or(1);
-                (level + amplitude * spread * day(i, period), spread * draws.normal())
-            }
-            Family::Weekly => {
-                let work = if i / 48 % 7 < 5 { 1.0 } else { 0.35 };
-                (
-                    level + amplitude * spread * work * (1.2 + day(i, 48)),
-                    spread * draws.normal(),
-                )
-            }
-            Family::Sines => {
-                let t = i as f64;
-                let sum = (TAU * (t / 23.7 + fast_phase)).sin()
-                    + (TAU * (t / 61.3 + slow_phase)).sin()
-                    + (TAU * (t / 171.9 + phase)).sin();
-                (level + amplitude * 0.6 * spread * sum, spread * draws.normal())
-            }
-            Family::Walk => {
-                let mean = level + 0.995 * slow;
-                let noise = spread * draws.normal();
-                slow = 0.995 * slow + noise;
-                (mean, noise)
-            }
-            Family::CountsLow => (3.0, draws.poisson(3.0) - 3.0),
-            Family::CountsHigh => {
-                let mean = 300.0 + 150.0 * day(i, 288);
-                (mean, draws.poisson(mean.max(1.0)) - mean)
-            }
-            Family::Sawtooth => {
-                if i >= until {
-                    height = level * draws.uniform(0.9, 1.1);
-                    rise = level * draws.uniform(0.008, 0.012);
-                    until = i + draws.below(60, 100);
-                }
-                height += rise * draws.uniform(0.5, 1.5);
-                (height, 0.2 * spread * draws.normal())
-            }
-            Family::Bursts => {
-                if i >= until && draws.happens(0.004) {
-                    until = i + draws.below(20, 60);
-                    height = level * draws.uniform(1.0, 2.0);
-                }
-                let mean = level + if i < until { height } else { 0.0 };
-                (mean, spread * draws.normal())
-            }
-            Family::Latency => {
-                slow = 0.7 * slow
-                    + if draws.happens(0.01) {
-                        0.5 * draws.exponential()
-                    } else {
-                        0.0
-                    };
-                let mean = level * (1.0 + 0.3 * day(i, 288) + slow).max(0.1);
-                (mean, mean * 0.3 * ((0.3 * draws.normal()).exp() - 1.0))
-            }
-            Family::Utilisation => {
-                slow = 0.9 * slow + 0.15 * draws.normal();
-                let load = -0.2 + 1.6 * day(i, 288) + slow;
-                (100.0 / (1.0 + (-load).exp()), spread * draws.normal())
-            }
-            Family::Sparse => {
-                let value = if draws.happens(0.03) { draws.poisson(6.0) } else { 0.0 };
-                (0.0, value)
-            }
-            Family::NearFlat => (
-                level,
-                if draws.happens(0.05) {
-                    spread * draws.sign()
-                } else {
-                    0.0
-                },
-            ),
-        };
+        let (mean, noise) = process.step(i, draws);
         values.push(domain.nearest(mean + noise));
         expected.push(mean);
     }
     let spread = match family {
         Family::CountsHigh => 300f64.sqrt(),
-        Family::Ar1 => spread / (1.0 - 0.81f64).sqrt(),
+        Family::Ar1 => process.spread / (1.0 - 0.81f64).sqrt(),
         // Around the mean it is five times that; one step is what stands out.
-        Family::Walk => 3.0 * spread,
-        _ => spread,
+        Family::Walk => 3.0 * process.spread,
+        _ => process.spread,
     };
     Base {
         values,
         expected,
         spread,
         domain,
+    }
+}
+
+/// What makes a family's values, one after the other.
+struct Process {
+    family: Family,
+    level: f64,
+    spread: f64,
+    wave: Waveform,
+    /// Of the wave and of two sines, in periods.
+    phases: [f64; 3],
+    /// Of the rhythm, in spreads.
+    amplitude: f64,
+    /// Slow part: autoregression, walk, queue.
+    slow: f64,
+    /// Row at which the present stretch ends.
+    until: usize,
+    /// Height of the present stretch, and how fast it rises.
+    height: f64,
+    rise: f64,
+}
+
+impl Process {
+    fn draw(family: Family, draws: &mut Draws) -> Self {
+        let level = draws.log_uniform(1.0, 1_000.0);
+        let phase = draws.unit();
+        let wave = Waveform::draw(draws);
+        let rise = draws.uniform(20.0, 200.0);
+        let phases = [phase, draws.unit(), draws.unit()];
+        let spread = match family {
+            Family::CountsLow | Family::Sparse | Family::CountsHigh => 2.0,
+            Family::Lognormal | Family::Latency | Family::Bursts => 0.1 * level,
+            Family::Utilisation => 3.0,
+            Family::NearFlat => 1e-3 * level,
+            _ => 0.05 * level,
+        };
+        Self {
+            family,
+            level,
+            spread,
+            wave,
+            phases,
+            amplitude: draws.log_uniform(2.0, 10.0),
+            slow: 0.0,
+            until: 0,
+            height: 0.0,
+            rise,
+        }
+    }
+
+    fn domain(&self) -> Domain {
+        match self.family {
+            Family::CountsLow | Family::Sparse | Family::CountsHigh => Domain::COUNT,
+            Family::Lognormal | Family::Latency | Family::Bursts => Domain::POSITIVE,
+            Family::Utilisation => Domain::PERCENT,
+            _ => Domain::ANY,
+        }
+    }
+
+    /// What can be foreseen of value `i`, and the rest.
+    fn step(&mut self, i: usize, draws: &mut Draws) -> (f64, f64) {
+        let (level, spread) = (self.level, self.spread);
+        match self.family {
+            Family::Gaussian => (level, spread * draws.normal()),
+            Family::HeavyTail => (level, spread * draws.student3()),
+            Family::Lognormal => (level, level * ((0.4 * draws.normal()).exp() - 1.0) * 0.25),
+            Family::Ar1 => self.drawn_back(0.9, draws),
+            Family::Walk => self.drawn_back(0.995, draws),
+            Family::CountsLow => (3.0, draws.poisson(3.0) - 3.0),
+            Family::Sawtooth | Family::Bursts => self.stretch(i, draws),
+            Family::Sparse => {
+                let value = if draws.happens(0.03) { draws.poisson(6.0) } else { 0.0 };
+                (0.0, value)
+            }
+            Family::NearFlat => {
+                let noise = if draws.happens(0.05) {
+                    spread * draws.sign()
+                } else {
+                    0.0
+                };
+                (level, noise)
+            }
+            _ => self.rhythm(i, draws),
+        }
+    }
+
+    /// A first-order autoregression around the level.
+    fn drawn_back(&mut self, coefficient: f64, draws: &mut Draws) -> (f64, f64) {
+        let foreseen = coefficient * self.slow;
+        let noise = self.spread * draws.normal();
+        self.slow = foreseen + noise;
+        (self.level + foreseen, noise)
+    }
+
+    /// Stretches of random length: memory until it is collected, bursts of work.
+    fn stretch(&mut self, i: usize, draws: &mut Draws) -> (f64, f64) {
+        let level = self.level;
+        if self.family == Family::Sawtooth {
+            if i >= self.until {
+                self.height = level * draws.uniform(0.9, 1.1);
+                self.rise = level * draws.uniform(0.008, 0.012);
+                self.until = i + draws.below(60, 100);
+            }
+            self.height += self.rise * draws.uniform(0.5, 1.5);
+            return (self.height, 0.2 * self.spread * draws.normal());
+        }
+        if i >= self.until && draws.happens(0.004) {
+            self.until = i + draws.below(20, 60);
+            self.height = level * draws.uniform(1.0, 2.0);
+        }
+        let mean = level + if i < self.until { self.height } else { 0.0 };
+        (mean, self.spread * draws.normal())
+    }
+
+    /// What comes again.
+    fn rhythm(&mut self, i: usize, draws: &mut Draws) -> (f64, f64) {
+        let (level, spread) = (self.level, self.spread);
+        let height = self.amplitude * spread;
+        let wave = |period: usize| self.wave.at(self.phases[0] + i as f64 / period as f64);
+        match self.family {
+            Family::Weekly => {
+                let work = if i / 48 % 7 < 5 { 1.0 } else { 0.35 };
+                (level + height * work * (1.2 + wave(48)), spread * draws.normal())
+            }
+            Family::Sines => {
+                let sines = [(23.7, 1), (61.3, 2), (171.9, 0)];
+                let sum: f64 = sines
+                    .iter()
+                    .map(|&(period, phase)| (TAU * (i as f64 / period + self.phases[phase])).sin())
+                    .sum();
+                (level + 0.6 * height * sum, spread * draws.normal())
+            }
+            Family::CountsHigh => {
+                let mean = 300.0 + 150.0 * wave(288);
+                (mean, draws.poisson(mean.max(1.0)) - mean)
+            }
+            Family::Latency => {
+                let day = wave(288);
+                let queue = if draws.happens(0.01) {
+                    0.5 * draws.exponential()
+                } else {
+                    0.0
+                };
+                self.slow = 0.7 * self.slow + queue;
+                let mean = level * (1.0 + 0.3 * day + self.slow).max(0.1);
+                (mean, mean * 0.3 * ((0.3 * draws.normal()).exp() - 1.0))
+            }
+            Family::Utilisation => {
+                let day = wave(288);
+                self.slow = 0.9 * self.slow + 0.15 * draws.normal();
+                let load = -0.2 + 1.6 * day + self.slow;
+                (100.0 / (1.0 + (-load).exp()), spread * draws.normal())
+            }
+            family => {
+                let period = family.period().unwrap_or(1);
+                (level + height * wave(period), spread * draws.normal())
+            }
+        }
     }
 }
 

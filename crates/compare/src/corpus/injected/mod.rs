@@ -7,12 +7,14 @@
 mod anomaly;
 mod base;
 mod entity;
+mod nominal;
 mod random;
 
 use foreshock_domain::Timestamp;
 
 pub use anomaly::Kind;
 pub use base::{Family, base};
+pub use nominal::{NOMINAL, Nominal};
 pub use random::Draws;
 
 /// 2023-11-14T22:13:20Z, a Tuesday.

@@ -1,0 +1,274 @@
+//! How odd an entity is, in surprise, and what that is worth in this fleet.
+//!
+//! Two questions are asked of a window: is it odd (harmonic mean of the p-values), and has it been odd for long (evidence of each
+//! series and template added up over windows, then averaged)? Each answer has a bound that holds where p-values are valid given
+//! the past, and is also compared with how often any entity of this partition has climbed as high. The lesser surprise of the two counts,
+//! and the better of the two answers, at half its p.
+//!
+//! Fails when: what is odd is odd for the first time and in few entities; then only the bound speaks. Cost: O(series with
+//! evidence) per window, and a scan of 64 numbers where something is odd; 40 bytes per series with evidence, 600 bytes a partition.
+
+use std::collections::BTreeMap;
+
+use foreshock_domain::{Channel, Millis, Signal, Timestamp};
+use foreshock_stats::{AlarmBudget, Evidence, Excursion, ExcursionPrior, ExcursionRate, OnlineFdr, merge_evidence};
+use serde::{Deserialize, Serialize};
+
+/// Series and templates whose lasting oddness is kept at a time.
+const LASTING_MAX: usize = 128;
+/// What is learned of one excursion passes the threshold by this much at most; a tenth of the budget's rate.
+const BEYOND: f64 = 1.0;
+/// The better of two answers is worth half.
+const TWO_QUESTIONS: f64 = std::f64::consts::LOG10_2;
+/// Evidence is kept from passing the level of the threshold by more than this many magnitudes of surprise, so that it is
+/// forgotten in bounded time, and from passing this many of evidence, of which a quiet window takes 0.3. Before a whole day was
+/// seen, a level that wanders with the hour looks like one that leaks: then it is kept below what a fleet of such asks for.
+const EVIDENCE_BEYOND: f64 = 2.0;
+const EVIDENCE_MAX: f64 = 400.0;
+const EVIDENCE_MAX_YOUNG: f64 = 108.0;
+/// What a series showed before must be passed by what it shows now, and is forgotten with this time constant, in steps.
+const PAST_MS: f64 = 2.0 * 86_400_000.0;
+const FADE_STEP_MS: Millis = 600_000;
+/// Less than this is not worth remembering.
+const PAST_LEAST: f64 = 3.0;
+/// A model has seen a whole day.
+const MATURE_MS: Millis = 24 * 3_600_000;
+/// An onset lies at most this long before the first window in which the second stage heard of the oddness.
+const LOOK_BACK_MS: Millis = 10 * 60_000;
+
+/// P-values are taken at their word until the fleet says otherwise.
+const NOW_PRIOR: ExcursionPrior = ExcursionPrior {
+    windows: 500.0,
+    scale: 1.0,
+};
+/// Normal oddness is taken to last a dozen windows until the fleet says otherwise.
+const LASTING_PRIOR: ExcursionPrior = ExcursionPrior {
+    windows: 500.0,
+    scale: 24.0,
+};
+
+/// How often entities of one age climb how high.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct Usual {
+    now: ExcursionRate,
+    lasting: ExcursionRate,
+}
+
+impl Default for Usual {
+    fn default() -> Self {
+        Self {
+            now: ExcursionRate::new(&NOW_PRIOR),
+            lasting: ExcursionRate::new(&LASTING_PRIOR),
+        }
+    }
+}
+
+/// What is usual among the entities of a partition.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Fleet {
+    /// Where models have not yet seen a whole day, and where they have.
+    young: Usual,
+    mature: Usual,
+    account: OnlineFdr,
+}
+
+impl Fleet {
+    /// Windows up to here are decided.
+    pub(crate) fn advance(&mut self, until: Timestamp) {
+        self.account.advance(until.as_millis());
+    }
+
+    /// A precursor was told.
+    pub(crate) fn discovered(&mut self) {
+        self.account.discovered();
+    }
+
+    /// What may be spent now of this partition's share of the budget.
+    pub(crate) fn spending(&self, share: AlarmBudget) -> AlarmBudget {
+        self.account.spending(share)
+    }
+}
+
+/// Oddness of one series or template, added up.
+#[derive(Debug, Serialize, Deserialize)]
+struct Lasting {
+    evidence: Evidence,
+    /// End of the window in which it began.
+    since: Timestamp,
+    /// log10 of the evidence at its greatest since it began.
+    peak: f64,
+    /// The same of earlier times, fading.
+    past: f64,
+    past_at: Timestamp,
+    /// The strongest signal since it began, with the earliest onset, while there is evidence: what began it need not be there when
+    /// it has become enough.
+    strongest: Option<Box<Signal>>,
+}
+
+impl Lasting {
+    fn new(end: Timestamp) -> Self {
+        Self {
+            evidence: Evidence::default(),
+            since: end,
+            peak: 0.0,
+            past: 0.0,
+            past_at: end,
+            strongest: None,
+        }
+    }
+
+    fn show(&mut self, signal: &Signal) {
+        let known = self.strongest.as_ref();
+        let onset = known.map_or(signal.onset, |s| s.onset.min(signal.onset));
+        let stronger = known.is_none_or(|s| signal.score() > s.score());
+        if stronger {
+            self.strongest = Some(Box::new(signal.clone()));
+        }
+        if let Some(strongest) = &mut self.strongest {
+            strongest.onset = onset;
+        }
+    }
+
+    /// Takes in a window; gives back by how much the evidence passes that of earlier times.
+    fn add(&mut self, surprise: f64, gate: f64, most: f64, end: Timestamp) -> f64 {
+        if end - self.past_at >= FADE_STEP_MS {
+            self.past *= (-((end - self.past_at) as f64) / PAST_MS).exp();
+            self.past_at = end;
+        }
+        if self.evidence.is_none() {
+            self.since = end;
+        }
+        let sum = self.evidence.add(surprise, gate, most);
+        self.peak = self.peak.max(sum);
+        if self.evidence.is_none() {
+            self.past = self.past.max(self.peak);
+            self.peak = 0.0;
+            self.strongest = None;
+        }
+        (sum - self.past).max(0.0)
+    }
+
+    fn is_forgotten(&self) -> bool {
+        self.evidence.is_none() && self.past < PAST_LEAST
+    }
+}
+
+/// How odd an entity has been.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub(crate) struct Oddness {
+    /// By id; those that came to nothing are dropped.
+    lasting: BTreeMap<Box<str>, Lasting>,
+    /// End of the first window.
+    first: Option<Timestamp>,
+    is_mature: bool,
+    now_excursion: Excursion,
+    lasting_excursion: Excursion,
+}
+
+impl Oddness {
+    /// Surprise of an entity's windows that end at `end`, which is compared with `threshold`; `now` is that of this moment alone.
+    #[allow(clippy::too_many_arguments)] // each of another kind
+    pub(crate) fn judge(
+        &mut self,
+        fleet: &mut Fleet,
+        signals: &[Signal],
+        now: f64,
+        tested: u32,
+        gate: f64,
+        threshold: f64,
+        end: Timestamp,
+    ) -> f64 {
+        let asked = threshold + TWO_QUESTIONS;
+        self.is_mature |= end - *self.first.get_or_insert(end) >= MATURE_MS;
+        let usual = if self.is_mature {
+            &mut fleet.mature
+        } else {
+            &mut fleet.young
+        };
+        if signals.is_empty() && self.lasting.is_empty() {
+            self.learn(usual, [0.0; 2], asked, end);
+            return 0.0;
+        }
+        let bound = if self.is_mature {
+            EVIDENCE_MAX
+        } else {
+            EVIDENCE_MAX_YOUNG
+        };
+        let paid = f64::from(tested.max(1)).log10();
+        let most = (usual.lasting.level_of(asked + EVIDENCE_BEYOND) + paid).min(bound);
+        let lasting = self.add_up(signals, tested, gate, most, end);
+        let now_surprise = now.min(usual.now.surprise(now));
+        let lasting_surprise = lasting.min(usual.lasting.surprise(lasting));
+        // Score before learn.
+        self.learn(usual, [now, lasting], asked, end);
+        (now_surprise.max(lasting_surprise) - TWO_QUESTIONS).max(0.0)
+    }
+
+    fn learn(&mut self, usual: &mut Usual, [now, lasting]: [f64; 2], asked: f64, end: Timestamp) {
+        let at = end.as_millis();
+        let most = |rate: &ExcursionRate, value: f64| {
+            if value < 1.0 {
+                value
+            } else {
+                rate.level_of(asked + BEYOND)
+            }
+        };
+        let (most_now, most_lasting) = (most(&usual.now, now), most(&usual.lasting, lasting));
+        usual.now.learn(&mut self.now_excursion, at, now, most_now);
+        usual
+            .lasting
+            .learn(&mut self.lasting_excursion, at, lasting, most_lasting);
+    }
+
+    /// log10 of the evidence over all series and templates.
+    fn add_up(&mut self, signals: &[Signal], tested: u32, gate: f64, most: f64, end: Timestamp) -> f64 {
+        // A relation is judged by running means, which have added up what lasts already.
+        for signal in signals.iter().filter(|s| s.channel() != Channel::Correlation) {
+            if self.lasting.len() < LASTING_MAX && !self.lasting.contains_key(&signal.id) {
+                self.lasting.insert(signal.id.clone(), Lasting::new(end));
+            }
+            if let Some(lasting) = self.lasting.get_mut(&signal.id) {
+                lasting.show(signal);
+            }
+        }
+        let mut sums = Vec::with_capacity(self.lasting.len());
+        self.lasting.retain(|id, lasting| {
+            let here = signals
+                .iter()
+                .filter(|s| s.id == *id && s.channel() != Channel::Correlation)
+                .map(|s| s.score().surprise());
+            let most = most + lasting.past;
+            sums.push(lasting.add(here.fold(0.0, f64::max), gate, most, end));
+            !lasting.is_forgotten()
+        });
+        merge_evidence(&sums, tested)
+    }
+
+    /// The entity fails: what it showed before was no normal oddness and is not held against the next.
+    pub(crate) fn failed(&mut self, fleet: &mut Fleet) {
+        let usual = if self.is_mature {
+            &mut fleet.mature
+        } else {
+            &mut fleet.young
+        };
+        usual.now.withdraw(&mut self.now_excursion);
+        usual.lasting.withdraw(&mut self.lasting_excursion);
+        self.lasting.retain(|_, lasting| {
+            (lasting.evidence, lasting.peak, lasting.strongest) = Default::default();
+            !lasting.is_forgotten()
+        });
+    }
+
+    /// What the evidence rests on: the strongest signal of each series and template that has any.
+    pub(crate) fn grounds(&self) -> Vec<Signal> {
+        let strongest = self.lasting.values().filter_map(|lasting| lasting.strongest.as_deref());
+        strongest.cloned().collect()
+    }
+
+    /// Since when a series or template is odd: what its model says, `onset`, but not absurdly long before this stage heard of it.
+    pub(crate) fn bounded_onset(&self, id: &str, onset: Timestamp, end: Timestamp) -> Timestamp {
+        let odd = self.lasting.get(id).filter(|lasting| !lasting.evidence.is_none());
+        let since = odd.map_or(end, |lasting| lasting.since);
+        onset.max(since - LOOK_BACK_MS)
+    }
+}

@@ -1,0 +1,167 @@
+//! A precursor's events are what a person can act on: once open, told again when clearly stranger, resolved; with what is odd, by how
+//! much, and since when.
+
+#![allow(clippy::panic)] // a test says what is wrong
+
+use foreshock_domain::{
+    Channel, Direction, Entity, EntityWindow, Event, EventAction, Progress, Resolution, Score, Signal, SignalRecord,
+    Source, SourcePosition, Tick, Timestamp, Upstream, Verdict,
+};
+use foreshock_engine::{Counters, EngineConfig, correlate::CorrelatePartition};
+use foreshock_failure::{FailureConfig, Rules};
+
+const WIDTH_MS: i64 = 10_000;
+
+fn at(window: i64) -> Timestamp {
+    Timestamp::from_millis(1_760_000_000_000 + window * WIDTH_MS)
+}
+
+fn signal(id: &str, surprise: f64, onset: Timestamp) -> Signal {
+    Signal {
+        source: Source::Metric,
+        id: id.into(),
+        name: id.into(),
+        unit: None,
+        verdict: Verdict {
+            score: Score::from_surprise(surprise),
+            channel: Channel::Trend,
+            direction: Direction::Up,
+            actual: 9.0,
+            expected: 5.0,
+            lower: 4.0,
+            upper: 6.0,
+        },
+        onset,
+        share: None,
+        log: None,
+    }
+}
+
+/// Plays windows of one entity with ten series; `signals` says what is odd in each.
+fn play(windows: i64, signals: impl Fn(i64) -> Vec<Signal>) -> Vec<Event> {
+    let rules = Rules::new(&FailureConfig::default()).expect("no rules are valid");
+    let config = EngineConfig::new(Vec::new(), rules);
+    let (mut partition, mut counters, mut events) = (CorrelatePartition::default(), Counters::default(), Vec::new());
+    let upstream = Upstream {
+        topic: "m".into(),
+        partition: 0,
+    };
+    for window in 0..windows {
+        let position = SourcePosition {
+            upstream: upstream.clone(),
+            offset_first: window,
+            offset_last: window,
+        };
+        let (start, end) = (at(window), at(window + 1));
+        let records = [
+            SignalRecord::Window(EntityWindow {
+                entity: Entity::new("web"),
+                start,
+                end,
+                position,
+                samples: 10,
+                lines: 0,
+                tested: 10,
+                signals: signals(window),
+                vector: Vec::new(),
+                facts: Vec::new(),
+            }),
+            SignalRecord::Progress(Progress {
+                upstream: upstream.clone(),
+                watermark: end,
+            }),
+            SignalRecord::Tick(Tick {
+                at: end,
+                every_ms: WIDTH_MS,
+            }),
+        ];
+        for record in records {
+            partition.take(&config, &mut counters, window, record, &mut events);
+        }
+    }
+    events
+}
+
+fn actions(events: &[Event]) -> Vec<EventAction> {
+    events.iter().map(|e| e.action).collect()
+}
+
+#[test]
+fn a_lasting_oddness_is_told_once_and_resolves_when_quiet() {
+    // One window of three is not odd: what opens the precursor need not be there in the window that opens it.
+    let odd = |w: i64| (2_000..2_200).contains(&w) && w % 3 != 0;
+    let events = play(2_600, |w| {
+        if odd(w) {
+            vec![signal("memory", 4.0, at(2_000))]
+        } else {
+            Vec::new()
+        }
+    });
+    assert_eq!(actions(&events).first(), Some(&EventAction::Open));
+    assert_eq!(actions(&events).last(), Some(&EventAction::Resolve));
+    let told_again = events.iter().filter(|e| e.action == EventAction::Update);
+    assert!(told_again.count() <= 3 && events.len() <= 5, "{:?}", actions(&events));
+    let opened = &events[0];
+    assert!(
+        opened.observed_at < at(2_100),
+        "told after {} windows",
+        (opened.observed_at - at(2_000)) / WIDTH_MS
+    );
+    assert_eq!(opened.started_at, at(2_000));
+    let [lead] = &opened.contributors[..] else {
+        panic!("{:?}", opened.contributors)
+    };
+    assert_eq!(
+        (&*lead.id, lead.channel, lead.direction),
+        ("memory", Channel::Trend, Direction::Up)
+    );
+    assert_eq!(
+        (lead.actual, lead.expected, lead.lower, lead.upper),
+        (9.0, 5.0, 4.0, 6.0)
+    );
+    let end = events
+        .last()
+        .and_then(|e| e.precursor.as_ref())
+        .and_then(|p| p.resolution);
+    assert_eq!(end, Some(Resolution::Quiet));
+}
+
+#[test]
+fn what_becomes_clearly_stranger_is_told_again() {
+    let events = play(2_100, |w| match w {
+        2_000..2_006 => vec![signal("latency", 7.0, at(2_000))],
+        2_006..2_012 => vec![signal("latency", 12.0, at(2_000)), signal("errors", 9.0, at(2_006))],
+        _ => Vec::new(),
+    });
+    let told = actions(&events);
+    assert_eq!(told.first(), Some(&EventAction::Open));
+    assert!(told.contains(&EventAction::Update), "{told:?}");
+    let last = events
+        .iter()
+        .rfind(|e| e.action == EventAction::Update)
+        .expect("an update");
+    assert!(last.score > events[0].score && last.contributors.len() == 2, "{last:?}");
+}
+
+/// A model may date its oddness hours back, to where a cumulative sum was last zero; of the first signal of many that are open
+/// only the one that leads dates the event.
+#[test]
+fn an_onset_is_not_absurdly_long_before_the_oddness() {
+    let events = play(2_200, |w| match w {
+        1_960..2_000 if w % 20 == 0 => vec![signal("noise", 2.1, at(300))],
+        2_000.. => vec![signal("memory", 5.0, at(100)), signal("noise", 2.1, at(5))],
+        _ => Vec::new(),
+    });
+    let opened = events.first().expect("a precursor");
+    let back = (at(2_000) - opened.started_at) / WIDTH_MS;
+    assert!((0..=60).contains(&back), "{back} windows before the fault");
+    assert_eq!(&*opened.contributors[0].id, "memory");
+    for c in &opened.contributors {
+        assert!(
+            c.onset >= at(1_880),
+            "{}: {} windows before",
+            c.id,
+            (at(2_000) - c.onset) / WIDTH_MS
+        );
+    }
+}
