@@ -264,10 +264,12 @@ impl Period {
         let mut multiple = 2;
         while (length * f64::from(multiple)) as usize + 2 <= longest {
             let near = (length * f64::from(multiple)).round() as usize;
-            lag = peak(&correlations, near, 2, longest);
-            if correlations[lag] < 0.5 * best {
+            let next = peak(&correlations, near, 2, longest);
+            // A multiple lies beyond the one before it; where it does not, these are no peaks of a cycle.
+            if next <= lag || correlations[next] < 0.5 * best {
                 break;
             }
+            lag = next;
             length = lag as f64 / f64::from(multiple);
             multiple += 1;
         }
