@@ -38,7 +38,7 @@ impl EntityBank {
     }
 
     /// Scores a row, then learns it; `values` in the order of the series, non-finite ones missing, and what lies beyond the
-    /// series left out. The surprises of the series and of their relations are combined by their harmonic mean; `None`
+    /// series left out. The surprises of the series, and those of their relations, count half each in a harmonic mean; `None`
     /// while nothing could be scored.
     pub fn step(&mut self, at: Timestamp, values: &[f64]) -> Option<RowScore> {
         self.row.clear();

@@ -2,7 +2,7 @@
 //! knows the regimes the entity works in, so that a change between known ones alarms nobody.
 //!
 //! Each row is standardised by the baseline of its regime. A factor model predicts every series from all others; of the
-//! squared residuals and their running means over 8 and 32 rows the largest and the mean (Q, squared prediction error)
+//! squared residuals, their running means and the evidence they make the largest, and the mean (Q, squared prediction error),
 //! are calibrated, as is the factors' own length (T²), and the calibrated surprises are combined and calibrated once
 //! more. The verdict names the series and their shares of Q. For series whose level depends on the regime, the surprise
 //! against the regime's baseline is given beside it, to take the place of the surprise of the series' own model.
@@ -48,7 +48,7 @@ const BROKEN: f64 = 6.0;
 const EVIDENCE_MAX: f64 = 12.0;
 /// Step of the running mean of deviations from a regime's baseline.
 const ALPHA_DRIFT: f64 = 1.0 / 8.0;
-/// Step of the mean deviation that is taken off before relations are looked at.
+/// Step of the mean residual that is taken off: slow, so that breaks of a hundred rows stay breaks.
 const ALPHA_WANDER: f64 = 1.0 / 256.0;
 /// Rows that the usual squared residual remembers; and the least it is taken for.
 const USUAL_MEMORY: f64 = 600.0;
@@ -96,7 +96,7 @@ struct Slot {
     evidence: f32,
     /// Running mean of deviations from the regime's baseline.
     drift: f32,
-    /// The same over many rows: where the series has wandered to, which is no relation that broke.
+    /// Mean residual over many rows: where the series has wandered to, which is no relation that broke.
     wander: f32,
     /// Calibrate |deviation| and |drift|.
     tails: [TailCalibrator; 2],
@@ -175,7 +175,7 @@ struct Reading {
     placed: Placed,
     /// Present series whose relations count.
     counted: u64,
-    /// Deviations less what the series has wandered from its baseline, bounded: what relations are between.
+    /// Deviations from the baseline, bounded: what relations are between.
     bounded: Row,
     relations: Relations,
     /// Squared residuals, bounded; their running means, relative to the usual; and the evidence that they make.
