@@ -38,7 +38,7 @@ impl EntityBank {
     }
 
     /// Scores a row, then learns it; `values` in the order of the series, non-finite ones missing, and what lies beyond the
-    /// series left out. The surprises of the series and of their relations are combined by their harmonic mean; `None`
+    /// series left out. The surprises of the series, and those of their relations, count half each in a harmonic mean; `None`
     /// while nothing could be scored.
     pub fn step(&mut self, at: Timestamp, values: &[f64]) -> Option<RowScore> {
         self.row.clear();
@@ -67,18 +67,9 @@ impl EntityBank {
             self.novelties[place] = self.novelties[place].min(surprise);
         }
         let correlation = self.answer.correlation.map(|s| s.surprise());
-        tested += u32::from(correlation.is_some());
-        let combined = |each: &[f64]| {
-            let all = each.iter().copied().chain(correlation);
-            if tested == 1 {
-                all.fold(0.0, f64::max)
-            } else {
-                harmonic_mean_surprise(all.filter(|&s| s > 0.0), tested)
-            }
-        };
         (tested > 0).then(|| RowScore {
-            score: combined(&self.surprises),
-            novelty: combined(&self.novelties),
+            score: combined(&self.surprises, tested, correlation),
+            novelty: combined(&self.novelties, tested, correlation),
         })
     }
 
@@ -105,4 +96,17 @@ impl EntityBank {
     pub fn is_empty(&self) -> bool {
         self.singles.is_empty()
     }
+}
+
+/// Two questions, half the weight each however many series there are: does any of the `tested` series look odd, and do
+/// their relations hold?
+fn combined(series: &[f64], tested: u32, relations: Option<f64>) -> f64 {
+    let listed = series.iter().copied().filter(|&s| s > 0.0);
+    if tested == 1 && relations.is_none() {
+        return listed.fold(0.0, f64::max);
+    }
+    let together = harmonic_mean_surprise(listed, tested);
+    relations.map_or(together, |relations| {
+        harmonic_mean_surprise([together, relations].into_iter(), 2)
+    })
 }

@@ -2,7 +2,7 @@
 //! knows the regimes the entity works in, so that a change between known ones alarms nobody.
 //!
 //! Each row is standardised by the baseline of its regime. A factor model predicts every series from all others; of the
-//! squared residuals and their running means over 8 and 32 rows the largest and the mean (Q, squared prediction error)
+//! squared residuals, their running means and the evidence they make the largest, and the mean (Q, squared prediction error),
 //! are calibrated, as is the factors' own length (T²), and the calibrated surprises are combined and calibrated once
 //! more. The verdict names the series and their shares of Q. For series whose level depends on the regime, the surprise
 //! against the regime's baseline is given beside it, to take the place of the surprise of the series' own model.
@@ -38,6 +38,8 @@ const IDLE_ROWS: u32 = 128;
 const BOUND: f64 = 4.0;
 /// Squared residuals count as at most this.
 const SQUARE_MAX: f64 = 25.0;
+/// The same where the entity changes between regimes: a row into which a change falls breaks relations, and only that row.
+const SQUARE_MAX_CHANGING: f64 = 9.0;
 /// Step of the running mean of squares.
 const ALPHA_MEAN: f64 = 1.0 / 8.0;
 /// Variance, relative to the usual, of the residual of a broken relation; what its log likelihood ratio (Page's cumulative
@@ -46,8 +48,8 @@ const BROKEN: f64 = 6.0;
 const EVIDENCE_MAX: f64 = 12.0;
 /// Step of the running mean of deviations from a regime's baseline.
 const ALPHA_DRIFT: f64 = 1.0 / 8.0;
-/// Step of the mean deviation that is taken off before relations are looked at.
-const ALPHA_WANDER: f64 = 1.0 / 64.0;
+/// Step of the mean residual that is taken off: slow, so that breaks of a hundred rows stay breaks.
+const ALPHA_WANDER: f64 = 1.0 / 256.0;
 /// Rows that the usual squared residual remembers; and the least it is taken for.
 const USUAL_MEMORY: f64 = 600.0;
 const USUAL_MIN: f64 = 0.1;
@@ -58,7 +60,7 @@ const PASSING: u16 = 24;
 const SHARES_MAX: usize = 4;
 /// Statistics of a row.
 const STATISTICS: usize = 5;
-const WEIGHTS: [f64; STATISTICS] = [0.05, 0.5, 1.0, 0.1, 0.05];
+const WEIGHTS: [f64; STATISTICS] = [0.05, 0.5, 1.0, 0.1, 0.02];
 const STATISTIC_PRIOR: TailPrior = TailPrior {
     rate: 1.3,
     weight: 24.0,
@@ -94,7 +96,7 @@ struct Slot {
     evidence: f32,
     /// Running mean of deviations from the regime's baseline.
     drift: f32,
-    /// The same over many rows: where the series has wandered to, which is no relation that broke.
+    /// Mean residual over many rows: where the series has wandered to, which is no relation that broke.
     wander: f32,
     /// Calibrate |deviation| and |drift|.
     tails: [TailCalibrator; 2],
@@ -173,7 +175,7 @@ struct Reading {
     placed: Placed,
     /// Present series whose relations count.
     counted: u64,
-    /// Deviations less what the series has wandered from its baseline, bounded: what relations are between.
+    /// Deviations from the baseline, bounded: what relations are between.
     bounded: Row,
     relations: Relations,
     /// Squared residuals, bounded; their running means, relative to the usual; and the evidence that they make.
@@ -292,16 +294,18 @@ impl EntityModel {
         let mut drifts = [0.0; ENTITY_SERIES_MAX];
         let mut bounded = Row::empty();
         for s in slots(placed.deviations.present) {
-            let wander = self.slots.get(s).map_or(0.0, |slot| f64::from(slot.wander));
-            let deviation = placed.deviations.values[s];
-            drifts[s] = deviation.clamp(-BOUND, BOUND);
-            bounded.set(s, (deviation - wander).clamp(-BOUND, BOUND));
+            let deviation = placed.deviations.values[s].clamp(-BOUND, BOUND);
+            drifts[s] = deviation;
+            bounded.set(s, deviation);
             counted |= u64::from(self.factors.seen(s) >= SERIES_SILENT) << s;
         }
         for (drift, slot) in drifts.iter_mut().zip(&self.slots) {
             *drift = f64::from(slot.drift) + ALPHA_DRIFT * (*drift - f64::from(slot.drift));
         }
-        let relations = self.factors.read(&bounded);
+        let mut relations = self.factors.read(&bounded);
+        for s in slots(bounded.present) {
+            relations.shift(s, self.slots.get(s).map_or(0.0, |slot| f64::from(slot.wander)));
+        }
         let mut reading = Reading {
             row,
             placed,
@@ -320,11 +324,16 @@ impl EntityModel {
     }
 
     fn square(&self, reading: &mut Reading) {
+        let limit = if self.regimes.known() > 1 {
+            SQUARE_MAX_CHANGING
+        } else {
+            SQUARE_MAX
+        };
         for s in slots(reading.counted) {
             let Some(slot) = self.slots.get(s) else { continue };
             let residual = reading.relations.residuals[s];
             let square = (residual * residual).min(SQUARE_MAX);
-            let relative = (square / slot.usual()).min(SQUARE_MAX);
+            let relative = (square / slot.usual()).min(limit);
             reading.squares[s] = square;
             reading.means[s] = f64::from(slot.mean) + ALPHA_MEAN * (relative - f64::from(slot.mean));
             // Log of the ratio of two normal densities, of variance BROKEN and 1.
@@ -494,21 +503,20 @@ impl EntityModel {
         match self.quarantine.step(oddness, [combined, 0.0]) {
             QuarantineStep::Held => return Quarantine::SHARE,
             QuarantineStep::Released { unusual, .. } => {
+                // By their mean: the levels of the worst rows would make the tail heavy, and the next break quiet.
                 let count: u16 = unusual.iter().map(|(_, count)| count).sum();
                 let mean = unusual.iter().map(|(m, count)| m * f64::from(*count)).sum::<f64>() / f64::from(count);
-                let eighths = if count <= PASSING {
-                    count.saturating_mul(8)
-                } else {
-                    count
-                };
-                self.combined.learn(mean, eighths);
+                let eighths = if count <= PASSING { 8 } else { 1 };
+                self.combined.learn(mean, count.saturating_mul(eighths));
             }
             QuarantineStep::Free => {}
         }
+        // Loadings learn what lasts in full, which makes it usual; it calibrates an eighth.
+        let eighths = if self.quarantine.is_lasting() { 1 } else { 8 };
         for (tail, &statistic) in self.tails.iter_mut().zip(statistics) {
-            tail.learn(statistic, 8);
+            tail.learn(statistic, eighths);
         }
-        self.combined.learn(combined, 8);
+        self.combined.learn(combined, eighths);
         1.0
     }
 
@@ -517,7 +525,8 @@ impl EntityModel {
         for s in slots(reading.placed.deviations.present).filter(|_| settled) {
             let Some(slot) = self.slots.get_mut(s) else { continue };
             slot.drift = reading.drifts[s] as f32;
-            slot.wander += (share * ALPHA_WANDER * reading.bounded.values[s]) as f32;
+            let residual = reading.relations.residuals[s].clamp(-BOUND, BOUND);
+            slot.wander += (share * ALPHA_WANDER * residual) as f32;
             if share >= 1.0 {
                 slot.tails[0].learn(reading.placed.deviations.values[s].abs(), 8);
                 slot.tails[1].learn(4.0 * reading.drifts[s].abs(), 8);

@@ -52,6 +52,17 @@ pub(crate) struct Relations {
     factors: [f64; FACTORS],
 }
 
+impl Relations {
+    /// Takes a usual residual, in standard deviations, off that of a series.
+    pub fn shift(&mut self, slot: usize, usual: f64) {
+        let residual = self.residuals[slot];
+        if residual.abs() > 1e-9 {
+            self.offsets[slot] *= 1.0 - usual / residual;
+        }
+        self.residuals[slot] -= usual;
+    }
+}
+
 impl FactorModel {
     pub const BYTES_A_SERIES: usize = size_of::<Loading>();
 

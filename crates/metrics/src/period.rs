@@ -264,10 +264,12 @@ impl Period {
         let mut multiple = 2;
         while (length * f64::from(multiple)) as usize + 2 <= longest {
             let near = (length * f64::from(multiple)).round() as usize;
-            lag = peak(&correlations, near, 2, longest);
-            if correlations[lag] < 0.5 * best {
+            let next = peak(&correlations, near, 2, longest);
+            // A multiple lies beyond the one before it; where it does not, these are no peaks of a cycle.
+            if next <= lag || correlations[next] < 0.5 * best {
                 break;
             }
+            lag = next;
             length = lag as f64 / f64::from(multiple);
             multiple += 1;
         }
@@ -320,7 +322,7 @@ mod tests {
         ((z ^ (z >> 31)) >> 11) as f64 / (1u64 << 53) as f64 - 0.5
     }
 
-    fn learned(points: usize, value: impl Fn(usize) -> f64) -> Period {
+    fn learned(points: usize, mut value: impl FnMut(usize) -> f64) -> Period {
         let mut period = Period::default();
         (0..points).for_each(|i| period.learn(value(i), 0.0, 1.0));
         period
@@ -360,6 +362,27 @@ mod tests {
                 }
                 _ => assert_eq!(found, length, "{name}: {period:?}"),
             }
+        }
+    }
+
+    /// Runs of random length, of which some correlate with everything: multiples of a peak must not run backwards.
+    #[test]
+    fn random_runs_have_no_cycle_of_next_to_no_points() {
+        for seed in 0..300 {
+            let mean_run = [1.5, 3.0, 10.0][seed % 3];
+            let share = [0.05, 0.3, 0.9][seed / 3 % 3];
+            let mut high = false;
+            let period = learned(1_100, |i| {
+                if noise(seed * 10_000 + 2 * i) + 0.5 < 1.0 / mean_run {
+                    high = noise(seed * 10_000 + 2 * i + 1) + 0.5 < share;
+                }
+                f64::from(u8::from(high)) - 0.5
+            });
+            let length = period.length();
+            assert!(
+                length.is_none_or(|l| l >= SHORTEST as f64 - 1.0),
+                "seed {seed}: {length:?}"
+            );
         }
     }
 

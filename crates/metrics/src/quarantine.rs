@@ -46,6 +46,11 @@ impl Quarantine {
     /// What levels may learn of a held point.
     pub const SHARE: f64 = 0.125;
 
+    /// Whether what is odd has lasted for so long that it is the new normal.
+    pub fn is_lasting(&self) -> bool {
+        self.run >= HELD_TO
+    }
+
     /// Takes a point's oddness (−log10 p) and the two scores that it would teach, how unusual and how new it is.
     pub fn step(&mut self, oddness: f64, [unusual, new]: [f64; 2]) -> QuarantineStep {
         let is_held = (HELD_FROM..HELD_TO).contains(&self.run);

@@ -248,7 +248,8 @@ fn wear_is_seen_beneath_changing_conditions() {
         without += average_precision(&alone, &labels) / 3.0;
     }
     println!("average precision of the last 30 of 236 rows: {with:.3}, series alone {without:.3}, chance 0.127");
-    assert!(with >= 0.5 && with >= without + 0.15, "{with} and {without}");
+    // Without regimes the answer is that of the series alone, which fails the first by far.
+    assert!(with >= 0.6 && with >= without + 0.15, "{with} and {without}");
 }
 
 /// A single cloud, however it is stretched, is one regime.

@@ -268,3 +268,35 @@ macro_rules! list_of {
 
 list_of!(signals_shape, SignalShape, Signal);
 list_of!(facts_shape, FactShape, Fact);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn vectors_by_case() {
+        let record = |vector: &str| {
+            format!(
+                r#"{{"window":{{"entity":"web-1","start":0,"end":10,"position":{{"upstream":{{"topic":"m","partition":0}},
+                "offset_first":0,"offset_last":0}},"samples":1,"lines":0,"tested":0,"signals":[],"facts":[]{vector}}}}}"#
+            )
+        };
+        let id = r#""00000000000000ff""#;
+        let many = format!(r#","vector":[{}]"#, vec![format!("[{id},1]"); 65].join(","));
+        let cases: [(&str, String, Option<usize>); 6] = [
+            ("of before there was one", String::new(), Some(0)),
+            ("bare", format!(r#","vector":[[{id},1.5]]"#), Some(1)),
+            ("named", format!(r#","vector":[[{id},1.5,"cpu"],[{id},-2]]"#), Some(2)),
+            ("not an id", r#","vector":[["+f",1.5]]"#.to_owned(), None),
+            ("no value", format!(r#","vector":[[{id}]]"#), None),
+            ("more than fit", many, None),
+        ];
+        for (name, vector, expected) in cases {
+            let entries = match decode(record(&vector).as_bytes()) {
+                Ok(SignalRecord::Window(window)) => Some(window.vector.len()),
+                _ => None,
+            };
+            assert_eq!(entries, expected, "{name}");
+        }
+    }
+}
