@@ -32,11 +32,7 @@ const NEW: Weights = Weights {
 /// What both answers together cost, in magnitudes, so that the louder one is a p-value again.
 const UNUSUAL_COSTS: f64 = 0.1;
 const NEW_COSTS: f64 = 0.103;
-/// Points below which answers are held back, and to what share at first.
-const UNUSUAL_CAUTION: Caution = Caution {
-    points: 182.0,
-    share: 0.5,
-};
+/// Points below which the second answer is held back, and to what share at first: a young series finds everything new.
 const NEW_CAUTION: Caution = Caution {
     points: 442.0,
     share: 0.546,
@@ -231,7 +227,7 @@ impl SeriesModel {
         let new = answer(&self.new, judgement.new, &NEW_SUPPORT);
         judgement.oddness = unusual.max(new);
         judgement.novelty = NEW_CAUTION.hold(new, points);
-        let louder = (UNUSUAL_CAUTION.hold(unusual, points) - UNUSUAL_COSTS).max(judgement.novelty - NEW_COSTS);
+        let louder = (unusual - UNUSUAL_COSTS).max(judgement.novelty - NEW_COSTS);
         judgement.surprise = louder.max(0.0);
         Some(judgement)
     }
