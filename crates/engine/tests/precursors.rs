@@ -9,6 +9,7 @@ use foreshock_domain::{
 };
 use foreshock_engine::{Counters, EngineConfig, correlate::CorrelatePartition};
 use foreshock_failure::{FailureConfig, Rules};
+use foreshock_stats::AlarmBudget;
 
 const WIDTH_MS: i64 = 10_000;
 
@@ -39,8 +40,13 @@ fn signal(id: &str, surprise: f64, onset: Timestamp) -> Signal {
 
 /// Plays windows of one entity with ten series; `signals` says what is odd in each.
 fn play(windows: i64, signals: impl Fn(i64) -> Vec<Signal>) -> Vec<Event> {
+    play_with(1.0, windows, signals)
+}
+
+fn play_with(false_alarms_per_day: f64, windows: i64, signals: impl Fn(i64) -> Vec<Signal>) -> Vec<Event> {
     let rules = Rules::new(&FailureConfig::default()).expect("no rules are valid");
-    let config = EngineConfig::new(Vec::new(), rules);
+    let mut config = EngineConfig::new(Vec::new(), rules);
+    config.alarms.budget = AlarmBudget { false_alarms_per_day };
     let (mut partition, mut counters, mut events) = (CorrelatePartition::default(), Counters::default(), Vec::new());
     let upstream = Upstream {
         topic: "m".into(),
@@ -128,9 +134,10 @@ fn a_lasting_oddness_is_told_once_and_resolves_when_quiet() {
 
 #[test]
 fn what_becomes_clearly_stranger_is_told_again() {
-    let events = play(2_100, |w| match w {
-        2_000..2_006 => vec![signal("latency", 7.0, at(2_000))],
-        2_006..2_012 => vec![signal("latency", 12.0, at(2_000)), signal("errors", 9.0, at(2_006))],
+    // A budget of one leaves no room above its threshold: one entity in hours shows nothing rarer.
+    let events = play_with(10.0, 2_300, |w| match w {
+        2_000..2_040 => vec![signal("latency", 4.0, at(2_000))],
+        2_040..2_106 => vec![signal("latency", 12.0, at(2_000)), signal("errors", 9.0, at(2_040))],
         _ => Vec::new(),
     });
     let told = actions(&events);

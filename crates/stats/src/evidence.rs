@@ -20,8 +20,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::weighted_harmonic_mean;
 
-/// What a window without surprise leaves of the stake. A half: ten odd windows are forgotten in half an hour at the most.
+/// What a window without surprise leaves of the stake by the bet itself.
 const QUIET: f64 = 0.5;
+/// What it leaves of the evidence's magnitudes besides: a stake may be withdrawn at any time, and what lasted for hours is
+/// forgotten in less than one.
+const KEPT: f64 = 0.99;
 /// κ of the calibrator κ·p^(κ−1): small bets on the not so small p-values.
 const KAPPA: f64 = 0.2;
 /// Magnitudes beyond the gate that count: one freak window is not a lasting oddness.
@@ -38,15 +41,17 @@ impl Evidence {
     /// Takes in one window's surprise (−log10 p; NaN and anything below `gate` is none) and gives back log10 of the evidence. It is
     /// kept from passing `most`, so that it is forgotten in bounded time when all is quiet again.
     pub fn add(&mut self, surprise: f64, gate: f64, most: f64) -> f64 {
-        let bet = if surprise >= gate {
+        let is_odd = surprise >= gate;
+        let bet = if is_odd {
             let p_gate = 10f64.powf(-gate.max(0.0));
             let payoff = (1.0 - (1.0 - p_gate) * QUIET) / p_gate;
             (payoff * KAPPA).log10() + (1.0 - KAPPA) * (surprise - gate).min(BEYOND_GATE)
         } else {
             QUIET.log10()
         };
+        let stake = if is_odd { self.log_e } else { self.log_e * KEPT };
         // `max` turns NaN into 0.
-        self.log_e = (self.log_e + bet).max(0.0).min(most.max(0.0));
+        self.log_e = (stake + bet).max(0.0).min(most.max(0.0));
         self.log_e
     }
 
@@ -84,11 +89,12 @@ mod tests {
                 "odd every other window",
                 [2.5, 0.0].repeat(4),
                 90.0,
-                4.0 * (gain(2.5) - 2f64.log10()),
+                (0..4).fold(0.0, |e, _| (e + gain(2.5)) * KEPT - 2f64.log10()),
             ),
             ("a freak counts as one of 8", vec![400.0], 9.0, gain(8.0)),
             ("bounded", vec![5.0; 1_000], 9.0, 9.0),
             ("forgotten", [vec![5.0; 100], vec![0.0; 30]].concat(), 9.0, 0.0),
+            ("also what was great", [vec![5.0; 999], vec![0.0; 270]].concat(), 400.0, 0.0),
             ("NaN is nothing", vec![f64::NAN; 5], 9.0, 0.0),
             ("endless surprise", vec![f64::INFINITY], 9.0, gain(8.0)),
             ("endless surprise is bounded", vec![f64::INFINITY; 9], 9.0, 9.0),
