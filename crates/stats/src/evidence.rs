@@ -94,7 +94,12 @@ mod tests {
             ("a freak counts as one of 8", vec![400.0], 9.0, gain(8.0)),
             ("bounded", vec![5.0; 1_000], 9.0, 9.0),
             ("forgotten", [vec![5.0; 100], vec![0.0; 30]].concat(), 9.0, 0.0),
-            ("also what was great", [vec![5.0; 999], vec![0.0; 270]].concat(), 400.0, 0.0),
+            (
+                "also what was great",
+                [vec![5.0; 999], vec![0.0; 270]].concat(),
+                400.0,
+                0.0,
+            ),
             ("NaN is nothing", vec![f64::NAN; 5], 9.0, 0.0),
             ("endless surprise", vec![f64::INFINITY], 9.0, gain(8.0)),
             ("endless surprise is bounded", vec![f64::INFINITY; 9], 9.0, 9.0),
