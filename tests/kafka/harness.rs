@@ -27,7 +27,9 @@ fn transactional(broker: &Broker, topics: &Topics<'_>) -> BaseProducer {
 fn committed_records_are_read_back_whole_and_aborted_ones_never() {
     let Some(broker) = Broker::shared() else { return };
     let topics = Topics::new(broker, "transactions");
-    let topic = topics.create("events", 2, &[("cleanup.policy", "compact")]);
+    // The record's time is years ago and the commit's marker is of today, so the segment is rolled at once: the broker may
+    // then compact it, or delete it by age, unless told not to.
+    let topic = topics.create("events", 2, &[("retention.ms", "-1")]);
     let producer = transactional(broker, &topics);
 
     let kept = Outgoing {
