@@ -80,6 +80,7 @@ fn run(cli: &Cli) -> Result<String> {
                 return Ok(serde_json::to_string_pretty(&evaluations)?);
             }
             let mut out = commands::injected::tables(&evaluations);
+            out += &format!("### Surprise 4, beside one threshold for all series\n\n{}", report::one_threshold(&evaluations));
             if options.by_family {
                 out += &commands::injected::by_family(&evaluations);
             }

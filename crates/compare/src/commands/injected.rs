@@ -6,7 +6,7 @@ use clap::Args;
 use serde::Serialize;
 
 use crate::corpus::injected::{Half, Kind, Series, Variant, set};
-use crate::measures::events::{best_f1, found_at_false_rate, outcome};
+use crate::measures::events::{Ranked, best_f1, found_at_false_rate, outcome};
 use crate::measures::vus_pr::{BUFFER_MAX, Range, vus_pr};
 use crate::parallel::in_parallel;
 use crate::rivals::{Method, Shape, surprises};
@@ -62,6 +62,9 @@ pub struct Evaluation {
     pub found: [usize; 3],
     /// At surprise 3 and 4.
     pub fixed: [Fixed; 2],
+    /// For thresholds over many series.
+    #[serde(skip)]
+    pub ranked: Ranked,
 }
 
 /// At a threshold fixed beforehand.
@@ -121,6 +124,7 @@ fn evaluate(series: &Series, method: Method) -> Evaluation {
             f1: outcome.f1(),
         }
     });
+    let ranked = Ranked::new(surprises, &events);
     Evaluation {
         method: method.name(),
         kind: series.kind.name(),
@@ -131,6 +135,7 @@ fn evaluate(series: &Series, method: Method) -> Evaluation {
         events: events.len(),
         found: FALSE_RATES.map(|rate| found_at_false_rate(scores, &events, rate)),
         fixed,
+        ranked,
     }
 }
 

@@ -106,18 +106,71 @@ pub fn best_f1(scores: &[f64], events: &[Range]) -> f64 {
 /// normal.
 #[must_use]
 pub fn found_at_false_rate(scores: &[f64], events: &[Range], rate: f64) -> usize {
-    let mut normal: Vec<f64> = Vec::with_capacity(scores.len());
-    let mut from = 0;
-    for &(first, last) in events {
-        normal.extend(scores.iter().take(first).skip(from));
-        from = from.max(last + ECHO_ROWS + 1);
+    Ranked::new(scores, events).found_above(rate).1
+}
+
+/// What a ranking is judged by: normal rows, greatest first, and the peak of each event.
+#[derive(Clone, Debug, Default)]
+pub struct Ranked {
+    /// Normal rows.
+    pub rows: usize,
+    /// Scores of the greatest twentieth of them, and a few more; descending.
+    pub normal: Vec<f64>,
+    /// Greatest score within each event.
+    pub peaks: Vec<f64>,
+}
+
+impl Ranked {
+    /// Of one series. Rows of events and of their echo are not normal.
+    #[must_use]
+    pub fn new(scores: &[f64], events: &[Range]) -> Self {
+        let mut normal: Vec<f64> = Vec::with_capacity(scores.len());
+        let mut from = 0;
+        for &(first, last) in events {
+            normal.extend(scores.iter().take(first).skip(from));
+            from = from.max(last + ECHO_ROWS + 1);
+        }
+        normal.extend(scores.iter().skip(from));
+        normal.sort_by(|a, b| b.total_cmp(a));
+        let rows = normal.len();
+        normal.truncate(rows / 20 + 8);
+        let peak = |&(first, last): &Range| scores[first..=last].iter().copied().fold(f64::NEG_INFINITY, f64::max);
+        Self {
+            rows,
+            normal,
+            peaks: events.iter().map(peak).collect(),
+        }
     }
-    normal.extend(scores.iter().skip(from));
-    normal.sort_by(|a, b| b.total_cmp(a));
-    let allowed = (rate * normal.len() as f64) as usize;
-    let threshold = normal.get(allowed).copied().unwrap_or(f64::NEG_INFINITY);
-    let found = |&&(first, last): &&Range| scores[first..=last].iter().any(|&s| s > threshold);
-    events.iter().filter(found).count()
+
+    /// All series as one: one threshold for all of them.
+    #[must_use]
+    pub fn pooled<'a>(all: impl IntoIterator<Item = &'a Self>) -> Self {
+        let mut pooled = Self::default();
+        for one in all {
+            pooled.rows += one.rows;
+            pooled.normal.extend(&one.normal);
+            pooled.peaks.extend(&one.peaks);
+        }
+        pooled.normal.sort_by(|a, b| b.total_cmp(a));
+        pooled
+    }
+
+    /// The score that all but `rate` of the normal rows do not exceed, and the events with a row that does; for rates of a
+    /// twentieth at most.
+    #[must_use]
+    pub fn found_above(&self, rate: f64) -> (f64, usize) {
+        let allowed = (rate * self.rows as f64) as usize;
+        let threshold = self.normal.get(allowed).copied().unwrap_or(f64::NEG_INFINITY);
+        (threshold, self.peaks.iter().filter(|&&p| p > threshold).count())
+    }
+
+    /// Share of normal rows, and events, at or above a threshold.
+    #[must_use]
+    pub fn at(&self, threshold: f64) -> (f64, usize) {
+        let false_rows = self.normal.iter().filter(|&&s| s >= threshold).count();
+        let found = self.peaks.iter().filter(|&&p| p >= threshold).count();
+        (false_rows as f64 / self.rows.max(1) as f64, found)
+    }
 }
 
 fn episodes(scores: &[f64], threshold: f64) -> Vec<Range> {
