@@ -52,6 +52,8 @@ enum Command {
     Calibration(commands::calibration::Options),
     /// Rows a second on one thread, and bytes a series
     Speed(commands::speed::Options),
+    /// Log lines grouped by template, beside Drain3 in Rust and in Python: grouping, speed, memory, and whether the rules carry over
+    Templates(commands::templates::Options),
     /// Everything in one run, and the page with tables and figures
     All(commands::all::Options),
     /// Faults injected into pods, found in the right pod within five minutes, beside chance at the same alarm rate
@@ -80,7 +82,10 @@ fn run(cli: &Cli) -> Result<String> {
                 return Ok(serde_json::to_string_pretty(&evaluations)?);
             }
             let mut out = commands::injected::tables(&evaluations);
-            out += &format!("### Surprise 4, beside one threshold for all series\n\n{}", report::one_threshold(&evaluations));
+            out += &format!(
+                "### Surprise 4, beside one threshold for all series\n\n{}",
+                report::one_threshold(&evaluations)
+            );
             if options.by_family {
                 out += &commands::injected::by_family(&evaluations);
             }
@@ -100,6 +105,13 @@ fn run(cli: &Cli) -> Result<String> {
                 return Ok(serde_json::to_string_pretty(&results)?);
             }
             Ok(format!("{}", options.output.join("README.md").display()))
+        }
+        Command::Templates(options) => {
+            let results = commands::templates::measure(options)?;
+            if cli.json {
+                return Ok(serde_json::to_string_pretty(&results)?);
+            }
+            Ok(commands::templates::tables(&results))
         }
         Command::Trainticket(options) => {
             let results = commands::trainticket::measure(options)?;

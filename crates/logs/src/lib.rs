@@ -13,10 +13,12 @@ mod mask;
 mod miner;
 mod occurrence;
 mod recency;
+mod rules;
 mod template;
 mod tokens;
 mod tombstones;
 
 pub use bank::{GATE_SURPRISE, TEMPLATES_MAX, TemplateBank, TemplateCount, TemplateVerdict};
 pub use miner::{MinedLine, Miner};
+pub use rules::MiningRules;
 pub use template::TemplateId;

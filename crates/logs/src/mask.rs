@@ -6,6 +6,8 @@
 //! over others; no state. Masking before clustering as in He et al., "Drain", ICWS 2017, section III.B. `Differs:` no
 //! regular expressions, so no bytes can make it slow.
 
+use crate::MiningRules;
+
 pub(crate) const DIGIT: u8 = 1;
 pub(crate) const HEX_LETTER: u8 = 2;
 pub(crate) const LETTER: u8 = 4;
@@ -16,8 +18,6 @@ pub(crate) const KEY_END: u8 = 64;
 pub(crate) const SPACE: u8 = 128;
 /// Without one of these, and short or with a letter beyond `f`, a token is a word.
 const SUSPICIOUS: u8 = DIGIT | DOT | SLASH | AT | KEY_END;
-/// Shorter runs of hexadecimal letters are words: `dead`, `facade`.
-const HEX_MIN: usize = 8;
 
 static CLASS: [u8; 256] = classes();
 
@@ -59,23 +59,27 @@ fn is_letter(byte: u8) -> bool {
 
 /// Whether a token is a variable, and then how many of its first bytes are a key that stays (5 of `size=12`); `seen` is
 /// the union of its bytes' classes.
-pub(crate) fn variable(token: &[u8], seen: u8) -> Option<usize> {
-    if seen & SUSPICIOUS == 0 && (token.len() < HEX_MIN || seen & (LETTER | HEX_LETTER) != HEX_LETTER) {
+pub(crate) fn variable(rules: &MiningRules, token: &[u8], seen: u8) -> Option<usize> {
+    if seen & SUSPICIOUS == 0 && (token.len() < rules.hex_min || seen & (LETTER | HEX_LETTER) != HEX_LETTER) {
         return None;
     }
     let is_variable = seen & DIGIT != 0
-        || has_hex(token)
+        || has_hex(token, rules.hex_min)
         || (seen & AT != 0 && is_address(token))
-        || (seen & SLASH != 0 && is_path(token))
-        || (seen & DOT != 0 && is_host(token))
+        || (seen & SLASH != 0 && rules.paths && is_path(token))
+        || (seen & DOT != 0 && rules.hosts && is_host(token))
         || (seen & KEY_END != 0 && is_secret(token));
-    is_variable.then(|| dot_leader(token).unwrap_or_else(|| key_length(token)))
+    is_variable.then(|| match dot_leader(token) {
+        Some(length) => length,
+        None if rules.keys || seen & KEY_END != 0 && is_secret(token) => key_length(token),
+        None => 0,
+    })
 }
 
-fn has_hex(token: &[u8]) -> bool {
+fn has_hex(token: &[u8], least: usize) -> bool {
     token
         .split(|&b| !is_alphanumeric(b))
-        .any(|word| word.len() >= HEX_MIN && word.iter().all(|&b| class(b) & (DIGIT | HEX_LETTER) != 0))
+        .any(|word| word.len() >= least && word.iter().all(|&b| class(b) & (DIGIT | HEX_LETTER) != 0))
 }
 
 fn is_address(token: &[u8]) -> bool {
@@ -271,7 +275,7 @@ mod tests {
 
     fn masked(token: &str) -> String {
         let seen = token.bytes().fold(0, |seen, b| seen | class(b));
-        match variable(token.as_bytes(), seen) {
+        match variable(&MiningRules::default(), token.as_bytes(), seen) {
             None => token.to_owned(),
             Some(key) => format!("{}<*>", String::from_utf8_lossy(&token.as_bytes()[..key])),
         }

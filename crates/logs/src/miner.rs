@@ -26,18 +26,12 @@ use crate::form::Form;
 use crate::recency::Recency;
 use crate::tokens::Tokens;
 use crate::tombstones::Tombstones;
-use crate::{TemplateCount, TemplateId};
+use crate::{MiningRules, TemplateCount, TemplateId};
 
 /// Forms held, unless told otherwise.
 const FORMS_MAX: usize = 8_192;
 /// Positions for which words are collected, per form held.
 const EVIDENCE_PER_FORM: usize = 4;
-/// Different words that make a position a variable.
-const WORDS_MIN: usize = 5;
-/// The same, after a word such as `user`.
-const NAMES_MIN: usize = 3;
-/// The same, where a variable was seen at the position. (Drain: a masked token is a wildcard from the start.)
-const WORDS_BESIDE_VARIABLE_MIN: usize = 1;
 /// Merged forms followed up for one line; more only where lines are made to be hostile.
 const STEPS_MAX: usize = 256;
 /// Sets of wild positions tried per level, token count and first token.
@@ -74,6 +68,8 @@ pub struct Miner {
     merges: u64,
     evicted: u64,
     #[serde(skip)]
+    rules: MiningRules,
+    #[serde(skip)]
     scratch: Tokens,
 }
 
@@ -104,7 +100,17 @@ impl Miner {
             tombstones: Tombstones::default(),
             merges: 0,
             evicted: 0,
+            rules: MiningRules::default(),
             scratch: Tokens::default(),
+        }
+    }
+
+    /// A miner under other rules than everybody's, to measure what each rule is good for. Snapshots do not hold the rules.
+    #[must_use]
+    pub fn with_rules(forms_max: usize, rules: MiningRules) -> Self {
+        Self {
+            rules,
+            ..Self::with_forms_max(forms_max)
         }
     }
 
@@ -122,7 +128,7 @@ impl Miner {
     /// ```
     pub fn mine(&mut self, message: &str, level: Option<Level>) -> MinedLine {
         let mut tokens = std::mem::take(&mut self.scratch);
-        tokens.scan(message, level);
+        tokens.scan(&self.rules, message, level);
         let signature = tokens.signature;
         let known = |id| MinedLine {
             id: TemplateId(id),
@@ -291,7 +297,7 @@ impl Miner {
                         .evidence
                         .peek(evidence_key(node, position))
                         .map_or(0, |e| e.rest.len() + 1);
-                    if beside >= WORDS_BESIDE_VARIABLE_MIN {
+                    if beside >= self.rules.words_beside_variable_min {
                         self.generalise(node, position, &form);
                         covered = true;
                     }
@@ -337,11 +343,11 @@ impl Miner {
             return None; // `join_covering` has seen to it
         }
         let needed = if self.form(key).is_some() {
-            WORDS_BESIDE_VARIABLE_MIN
+            self.rules.words_beside_variable_min
         } else if (form.names >> position) & 1 == 1 {
-            NAMES_MIN
+            self.rules.names_min
         } else {
-            WORDS_MIN
+            self.rules.words_min
         };
         let filed = evidence_key(key, position);
         let words = match self.evidence.touch(filed) {

@@ -8,6 +8,7 @@
 use foreshock_domain::Level;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
+use crate::MiningRules;
 use crate::mask::{SPACE, class, ends_secret_key, follows_number, precedes_number, variable};
 
 /// Bytes of a message that count; the rest of a long one (a dump, a trace) says nothing more of its kind.
@@ -53,22 +54,24 @@ pub(crate) struct Tokens {
 
 impl Tokens {
     /// Scans a message; `self` then describes it.
-    pub(crate) fn scan(&mut self, message: &str, level: Option<Level>) {
+    pub(crate) fn scan(&mut self, rules: &MiningRules, message: &str, level: Option<Level>) {
         self.tokens.clear();
         self.shares.clear();
         let bytes = message.as_bytes();
         let bytes = bytes.get(..BYTES_MAX).unwrap_or(bytes);
         let mut at = 0;
         while self.tokens.len() < TOKENS_MAX {
-            let Some((mut token, mut hash)) = next_token(bytes, &mut at) else {
+            let Some((mut token, mut hash)) = next_token(rules, bytes, &mut at) else {
                 break;
             };
             let last = self.tokens.last().copied().unwrap_or_default();
-            if !token.variable && is_claimed(bytes, last, token) {
+            if !token.variable && is_claimed(rules, bytes, last, token) {
                 (token.kept, token.variable, hash) = (token.start, true, WILD);
             }
             if token.is_wild() {
-                self.claim_date(bytes);
+                if rules.units {
+                    self.claim_date(bytes);
+                }
                 if self.tokens.last().is_some_and(|last| last.is_wild()) {
                     continue;
                 }
@@ -97,15 +100,15 @@ impl Tokens {
 }
 
 /// Whether a word belongs to the variable before it, or is a secret.
-fn is_claimed(bytes: &[u8], last: Token, token: Token) -> bool {
+fn is_claimed(rules: &MiningRules, bytes: &[u8], last: Token, token: Token) -> bool {
     if last.variable {
-        last.is_wild() && follows_number(token.kept(bytes))
+        rules.units && last.is_wild() && follows_number(token.kept(bytes))
     } else {
         ends_secret_key(last.kept(bytes))
     }
 }
 
-fn next_token(bytes: &[u8], at: &mut usize) -> Option<(Token, u64)> {
+fn next_token(rules: &MiningRules, bytes: &[u8], at: &mut usize) -> Option<(Token, u64)> {
     let rest = bytes.get(*at..)?;
     let skipped = rest.iter().position(|&b| class(b) != SPACE)?;
     let rest = rest.get(skipped..)?;
@@ -126,7 +129,7 @@ fn next_token(bytes: &[u8], at: &mut usize) -> Option<(Token, u64)> {
         kept: offset(start + kept),
         variable,
     };
-    Some(match variable(word, seen) {
+    Some(match variable(rules, word, seen) {
         None => (token(length, false), xxh3_64_with_seed(word, VERSION)),
         Some(0) => (token(0, true), WILD),
         // Another seed: `size=` with a value after it is not the word `size=`.
@@ -169,7 +172,7 @@ mod tests {
 
     fn shown(message: &str) -> String {
         let mut tokens = Tokens::default();
-        tokens.scan(message, None);
+        tokens.scan(&MiningRules::default(), message, None);
         let words: Vec<String> = (tokens.tokens.iter())
             .map(|t| {
                 format!(
@@ -184,7 +187,7 @@ mod tests {
 
     fn signature(message: &str, level: Option<Level>) -> u64 {
         let mut tokens = Tokens::default();
-        tokens.scan(message, level);
+        tokens.scan(&MiningRules::default(), message, level);
         tokens.signature
     }
 
@@ -245,7 +248,7 @@ mod tests {
         #[test]
         fn any_text_scans(message in "\\PC*") {
             let mut tokens = Tokens::default();
-            tokens.scan(&message, None);
+            tokens.scan(&MiningRules::default(), &message, None);
             proptest::prop_assert!(tokens.tokens.len() <= TOKENS_MAX && tokens.tokens.len() == tokens.shares.len());
         }
     }

@@ -5,4 +5,5 @@ pub mod calibration;
 pub mod injected;
 pub mod nab;
 pub mod speed;
+pub mod templates;
 pub mod trainticket;

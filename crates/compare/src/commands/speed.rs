@@ -147,7 +147,7 @@ fn step(scorers: &mut [Box<dyn Scorer>], values: &[Vec<f64>], row: usize) {
 }
 
 /// Resident memory of this process, where the system is Linux.
-fn resident_bytes() -> Option<u64> {
+pub(super) fn resident_bytes() -> Option<u64> {
     let status = fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
     line.trim()

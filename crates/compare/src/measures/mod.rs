@@ -1,6 +1,7 @@
 //! How well a ranking of rows finds what is labelled.
 
 pub mod events;
+pub mod grouping;
 pub mod nab;
 pub mod vus_pr;
 

@@ -11,10 +11,10 @@ use serde::Serialize;
 
 use crate::commands::calibration::{self, Calibration};
 use crate::commands::injected::{self, Evaluation, FIGURES};
-use crate::measures::events::Ranked;
 use crate::commands::nab::{self, NabResult};
 use crate::commands::speed::{self, Speed};
 use crate::corpus::injected::{Half, Kind};
+use crate::measures::events::Ranked;
 use crate::rivals::Method;
 use crate::table::Table;
 
@@ -192,7 +192,12 @@ pub fn one_threshold(evaluations: &[Evaluation]) -> Table {
         "share",
     ]);
     for method in Method::ALL {
-        let ranked = Ranked::pooled(evaluations.iter().filter(|e| e.method == method.name()).map(|e| &e.ranked));
+        let ranked = Ranked::pooled(
+            evaluations
+                .iter()
+                .filter(|e| e.method == method.name())
+                .map(|e| &e.ranked),
+        );
         if ranked.rows == 0 {
             continue;
         }

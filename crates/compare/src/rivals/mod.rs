@@ -5,6 +5,7 @@
 mod calibrated;
 mod carry;
 mod chance;
+pub mod drain;
 mod forests;
 mod k_means;
 mod lagged;
