@@ -171,7 +171,9 @@ pub(crate) fn follows_number(token: &[u8]) -> bool {
     token.len() <= 6
         && matches!(
             without_punctuation(token),
-            b"B" | b"kB"
+            b"bytes"
+                | b"B"
+                | b"kB"
                 | b"KB"
                 | b"MB"
                 | b"GB"
@@ -320,7 +322,8 @@ mod tests {
         for (token, expected) in [
             ("KB,", true),
             ("ms.", true),
-            ("bytes", false),
+            ("bytes", true),
+            ("files", false),
             ("", false),
             ("UTC]", true),
         ] {

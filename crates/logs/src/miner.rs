@@ -148,6 +148,48 @@ impl Miner {
         line
     }
 
+    /// Learns all that another miner has learned: what this one knows then is what one that had seen the lines of both would
+    /// know, within the bounds. Costs as much as mining each form of the other once.
+    pub fn absorb(&mut self, other: &Self) {
+        for (filed, evidence) in other.evidence.iter() {
+            if self.evidence.peek(filed).is_none() {
+                self.evidence.insert(filed, evidence.clone());
+            } else if let Some(mine) = self.evidence.touch(filed) {
+                for &word in std::iter::once(&evidence.first).chain(&evidence.rest) {
+                    if mine.first != word && !mine.rest.contains(&word) {
+                        mine.rest.push(word);
+                    }
+                }
+            }
+        }
+        self.tombstones.absorb(&other.tombstones);
+        let forms = || other.trial.iter().chain(other.settled.iter());
+        for (key, form) in forms().filter(|(_, form)| form.wild != 0) {
+            for position in 1..form.shares.len() {
+                if (form.wild >> position) & 1 == 1 && !self.is_wild(key, 1 << position) {
+                    self.generalise(key, position, form);
+                }
+            }
+        }
+        for (signature, form) in forms().filter(|(_, form)| form.wild == 0) {
+            if let Some(known) = self.trial.remove(signature) {
+                self.settle(signature, known);
+            } else if self.settled.peek(signature).is_none() {
+                let form = Form {
+                    parent: signature,
+                    ..form.clone()
+                };
+                if other.settled.peek(signature).is_some() {
+                    self.settle(signature, form);
+                } else if let Some((evicted, _)) = self.trial.insert(signature, form) {
+                    self.bury(evicted);
+                }
+            }
+            self.follow(signature);
+        }
+        self.evicted = self.evicted.saturating_add(other.evicted);
+    }
+
     /// The id that a template has now: merging may have made it part of a more general one since it was given out.
     #[must_use]
     pub fn canonical(&self, id: TemplateId) -> TemplateId {

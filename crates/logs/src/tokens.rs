@@ -16,7 +16,7 @@ const BYTES_MAX: usize = 4_096;
 /// Tokens that count; each has a bit in a `u64`.
 pub(crate) const TOKENS_MAX: usize = 64;
 /// Part of every hash: a change of the masking rules changes ids, and must change this.
-const VERSION: u64 = 1;
+const VERSION: u64 = 2;
 /// What stands for a variable in hashes.
 const WILD: u64 = 0x5bd1_e995_9d1b_3c4f;
 
@@ -198,6 +198,8 @@ mod tests {
             (" \t ", ""),
             ("  took  12 ms ", "took <*>"),
             ("free 1.5 KB, used 3 GB.", "free <*> used <*>"),
+            ("close, 451 bytes (1.05 KB) sent", "close, <*> sent"),
+            ("close, 451 bytes sent", "close, <*> sent"),
             ("at Thu Aug 11 10:00:00 PDT 2005 from a", "at <*> from a"),
             ("ids 1 2 3 4", "ids <*>"),
             ("a=1 b=2", "a=<*> b=<*>"),
@@ -235,7 +237,7 @@ mod tests {
         );
     }
 
-    const PINNED: u64 = 9_828_349_858_658_337_853;
+    const PINNED: u64 = 233_360_007_490_657_562;
 
     #[test]
     fn only_so_much_of_a_long_line_counts() {

@@ -38,6 +38,19 @@ impl Tombstones {
         self.count += 1;
     }
 
+    /// Remembers what another remembered as well, the younger with the younger.
+    pub(crate) fn absorb(&mut self, other: &Self) {
+        for (mine, theirs) in [(&mut self.younger, &other.younger), (&mut self.older, &other.older)] {
+            if mine.is_empty() {
+                mine.clone_from(theirs);
+            }
+            for (mine, theirs) in mine.iter_mut().zip(theirs) {
+                *mine |= theirs;
+            }
+        }
+        self.count = self.count.saturating_add(other.count).min(FILL);
+    }
+
     pub(crate) fn contains(&self, hash: u64) -> bool {
         holds(&self.younger, hash) || holds(&self.older, hash)
     }

@@ -257,6 +257,27 @@ proptest! {
     }
 
     #[test]
+    fn two_miners_of_half_the_lines_know_together_what_one_of_all_does(lines in any_lines(), at in 0.0f64..1.0) {
+        let (first, second) = lines.split_at((lines.len() as f64 * at) as usize);
+        let mine = |lines: &[String]| {
+            let mut miner = Miner::new();
+            lines.iter().for_each(|line| { miner.mine(line, None); });
+            miner
+        };
+        let (mut one, mut other, whole) = (mine(first), mine(second), mine(&lines));
+        let halves = (one.clone(), other.clone());
+        one.absorb(&halves.1);
+        other.absorb(&halves.0);
+        let ids = |miner: &Miner| {
+            let mut miner = miner.clone();
+            let ids: Vec<_> = lines.iter().map(|line| miner.mine(line, None)).collect();
+            ids.iter().map(|line| (miner.canonical(line.id), line.first_seen, miner.template(line.id))).collect::<Vec<_>>()
+        };
+        prop_assert_eq!(ids(&one), ids(&whole));
+        prop_assert_eq!(ids(&other), ids(&whole));
+    }
+
+    #[test]
     fn any_text_is_mined_and_found_again(lines in prop::collection::vec("\\PC{0,40}", 0..40)) {
         let mut miner = Miner::new();
         for line in &lines {
