@@ -22,40 +22,40 @@ struct Weights {
     rare: [f64; RARE],
 }
 const UNUSUAL: Weights = Weights {
-    steady: [0.659, 0.406, 0.78, 0.31, 1.09, 0.768, 0.2],
-    rare: [1.48, 0.419, 0.176, 0.5, 0.121, 0.124],
+    steady: [0.659, 0.261, 0.376, 0.319, 1.32, 0.58, 0.407],
+    rare: [0.849, 0.441, 0.18, 0.5, 0.135, 0.124],
 };
 const NEW: Weights = Weights {
-    steady: [0.0014, 0.0, 0.0, 0.0, 0.0, 0.014, 0.000296],
-    rare: [1.15, 2.46, 0.163, 0.0112, 1.18, 0.00125],
+    steady: [0.000895, 0.0, 0.0000846, 0.00207, 0.00108, 0.014, 0.000197],
+    rare: [1.23, 2.52, 0.138, 0.00858, 1.18, 0.00108],
 };
 /// What both answers together cost, in magnitudes, so that the louder one is a p-value again.
-const UNUSUAL_COSTS: f64 = 0.1;
-const NEW_COSTS: f64 = 0.103;
+const UNUSUAL_COSTS: f64 = 0.158;
+const NEW_COSTS: f64 = 0.301;
 /// Points below which the second answer is held back, and to what share at first: a young series finds everything new.
 const NEW_CAUTION: Caution = Caution {
-    points: 442.0,
-    share: 0.546,
+    points: 342.0,
+    share: 0.506,
 };
 /// How far beyond 1/n a history supports a surprise, and what a further magnitude counts.
 const STEADY_SUPPORT: Support = Support {
-    beyond: 0.8,
-    share: 0.3,
+    beyond: 0.684,
+    share: 0.346,
 };
 const RARE_SUPPORT: Support = Support {
-    beyond: 5.0,
-    share: 0.3,
+    beyond: 5.71,
+    share: 0.522,
 };
 const UNUSUAL_SUPPORT: Support = Support {
-    beyond: 0.574,
-    share: 0.362,
+    beyond: 0.361,
+    share: 0.229,
 };
 const NEW_SUPPORT: Support = Support {
-    beyond: 4.02,
-    share: 0.28,
+    beyond: 3.33,
+    share: 0.482,
 };
 /// How much more the other channels depend on their past than the residuals do.
-const DEPENDENT: f64 = 3.0;
+const DEPENDENT: f64 = 3.77;
 /// Points that the means, the sum, the spread and the energy add up: their neighbours are not independent.
 const SPAN: [f64; STEADY] = [1.0, 1.0, 8.0, 32.0, 8.0, 12.0, 12.0];
 /// Shape of the Pareto tail of distances: new territory is entered in leaps.

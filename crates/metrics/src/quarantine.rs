@@ -2,7 +2,7 @@
 //! not become normal. If it ends by itself it was part of this series' life and is learned then; if it lasts long it is
 //! the new normal, and is learned from there on.
 //!
-//! **Fails when** outages are shorter than three points: those are learned, one by one, with bounded influence.
+//! **Fails when** an outage is a single point: that is learned, with bounded influence.
 //! **Cost:** a dozen operations; 16 bytes.
 //! **Method:** `Differs` from plain robust updating, which forgets a slow failure as fast as it grows: the surprise of a
 //! ramp would fall while the ramp rises.
@@ -13,8 +13,8 @@ use serde::{Deserialize, Serialize};
 const BEGINS: f64 = 2.0;
 /// Oddness that keeps a run going.
 const LASTS: f64 = 1.0;
-/// Points in a row before anything is held back.
-const HELD_FROM: u16 = 3;
+/// Points in a row before anything is held back: one odd point may be chance, a second is dependent on it.
+const HELD_FROM: u16 = 1;
 /// Points in a row after which it is the new normal.
 const HELD_TO: u16 = 100;
 /// Held points are remembered by levels of this many magnitudes.
@@ -96,10 +96,10 @@ mod tests {
         let cases: [(&str, Vec<f64>, usize); 6] = [
             ("nothing", vec![], 0),
             ("normal", vec![0.5; 50], 0),
-            ("alternating", [5.0, 0.0].repeat(50), 0),
-            ("three odd ones are learned", vec![5.0; 3], 0),
-            ("from the fourth on they are held", vec![5.0; 10], 7),
-            ("what lasts becomes normal", vec![5.0; 300], 97),
+            ("what follows an odd one is held", [5.0, 0.0].repeat(50), 50),
+            ("the first odd one is learned", vec![5.0], 0),
+            ("from the second on they are held", vec![5.0; 10], 9),
+            ("what lasts becomes normal", vec![5.0; 300], 99),
         ];
         for (name, oddness, expected) in cases {
             assert_eq!(held(&oddness), expected, "{name}");
