@@ -95,7 +95,11 @@ impl Pieces {
     pub(crate) fn take(&mut self, parts: Parts<'_>, key: &[u8], out: &mut Outlet<'_>) {
         let key = &key[..key.len().min(NAME_BYTES_MAX)];
         let own = |w: &Waiting| w.is_error_stream == parts.is_error_stream && *w.key == *key;
-        let mut known = if self.waiting.is_empty() { None } else { self.waiting.iter().position(own) };
+        let mut known = if self.waiting.is_empty() {
+            None
+        } else {
+            self.waiting.iter().position(own)
+        };
         if let Some(i) = known
             && (parts.at - self.waiting[i].last_at).abs() > PIECES_APART_MS
         {
@@ -146,5 +150,96 @@ impl Waiting {
     fn emit(self, out: &mut Outlet<'_>) {
         out.decoded.cut += usize::from(self.is_cut);
         out.body(Some(self.first_at), None, &self.text, &[]);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::decoder::{Decoder, Origin};
+    use crate::format::Format;
+
+    fn read(records: &[(&str, String)]) -> (Vec<String>, usize) {
+        let mut decoder = Decoder::new(Format::Cri);
+        let (mut items, mut joined) = (Vec::new(), 0);
+        for (key, payload) in records {
+            let origin = Origin {
+                key: key.as_bytes(),
+                near: None,
+            };
+            let decoded = decoder.decode_from(payload.as_bytes(), origin, &mut |input| {
+                let foreshock_domain::Input::Line(line) = input else {
+                    return;
+                };
+                let ms = line.at.map_or(-1, |at| at.as_millis() - 1_769_860_800_000);
+                items.push(format!("{ms} {}", line.message));
+            });
+            joined += decoded.unwrap().joined;
+            // As if the partition moved to another instance after every record.
+            decoder = Decoder::new(Format::Cri).remembering(decoder.memory().clone());
+        }
+        (items, joined)
+    }
+
+    fn at(seconds: u32, rest: &str) -> String {
+        format!("2026-01-31T12:00:{seconds:02}Z {rest}")
+    }
+
+    #[test]
+    fn pieces_are_joined_by_source_and_stream() {
+        let records = [
+            ("a", at(0, "stdout P one ")),
+            ("b", at(0, "stdout F other")),
+            ("a", at(1, "stderr F error")),
+            ("a", at(1, "stdout P two ")),
+            ("a", format!("{}\n{}", at(2, "stdout F three"), at(3, "stdout F four"))),
+        ];
+        let expected = ["0 other", "1000 error", "0 one two three", "3000 four"];
+        assert_eq!(read(&records), (expected.map(str::to_owned).to_vec(), 2));
+    }
+
+    #[test]
+    fn what_waits_is_bounded() {
+        let long = "x".repeat(MESSAGE_BYTES_MAX - 1);
+        let records = [
+            ("a", at(0, &format!("stdout P {long}"))),
+            ("a", at(0, "stdout P yz")),
+            ("a", at(0, "stdout F z")),
+        ];
+        assert_eq!(read(&records).0, [format!("0 {long}y")], "in size");
+        let records = [("a", at(0, "stdout P one")), ("a", at(11, "stdout F two"))];
+        assert_eq!(read(&records).0, ["0 one", "11000 two"], "in time");
+        let keys: Vec<String> = (0..=WAITING_MAX).map(|i| format!("k{i}")).collect();
+        let records: Vec<_> = keys
+            .iter()
+            .map(|k| (k.as_str(), at(0, &format!("stdout P {k}"))))
+            .collect();
+        assert_eq!(read(&records).0, ["0 k0"], "in sources");
+    }
+
+    #[test]
+    fn lines() {
+        let cases = [
+            (
+                "2026-01-31T12:00:00.5+01:00 stderr F ERROR it broke",
+                "-3599500 it broke",
+            ),
+            ("2026-01-31T12:00:00Z stdout F:tag x", "0 x"),
+            ("2026-01-31T12:00:00Z stdout F {\"msg\":\"m\"}", "0 m"),
+            (
+                "2026-01-31T12:00:00Z stdout F \tat a.B(C.java:1)",
+                "0 \tat a.B(C.java:1)",
+            ),
+            ("2026-01-31T12:00:00Z stdlog F x", "0 stdlog F x"),
+            ("2026-01-31T12:00:00Z stdout Q x", "0 stdout Q x"),
+            ("hello", "-1 hello"),
+        ];
+        for (line, expected) in cases {
+            assert_eq!(read(&[("k", line.to_owned())]).0, [expected], "{line}");
+        }
+        assert!(
+            read(&[("k", "2026-01-31T12:00:00Z stdout F ".to_owned())]).0.is_empty(),
+            "an empty line is none"
+        );
     }
 }

@@ -89,7 +89,9 @@ impl fmt::Display for Format {
 
 /// No format has this name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("unknown format, expected telegraf_json, plain_json, log_text, log_json, syslog, logfmt, cri, otlp_json, otlp_proto, log or incident_json")]
+#[error(
+    "unknown format, expected telegraf_json, plain_json, log_text, log_json, syslog, logfmt, cri, otlp_json, otlp_proto, log or incident_json"
+)]
 pub struct UnknownFormat;
 
 impl FromStr for Format {

@@ -93,3 +93,82 @@ pub(crate) fn line(
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::decoder::decode_to_text;
+    use crate::format::Format;
+
+    #[test]
+    fn each_line_is_read_as_what_it_is() {
+        let cases: [(&str, &str, &[&str]); 13] = [
+            (
+                "text",
+                "2026-01-31 12:00:00 ERROR it broke",
+                &["1769860800000 Error {} it broke"],
+            ),
+            ("json", r#"{"level":"warn","msg":"m"}"#, &["- Warning {} m"]),
+            ("json array", r#"[{"msg":"a"},{"msg":"b"}]"#, &["- - {} a", "- - {} b"]),
+            ("json over lines", "{\n \"msg\": \"m\"\n}", &["- - {} m"]),
+            ("syslog", "<11>1 - h a - - - m", &["- Error {host=h,service=a} m"]),
+            ("old syslog", "Jan 31 12:00:00 h a[1]: m", &["- - {host=h,service=a} m"]),
+            (
+                "framed syslog",
+                "19 <11>1 - h a - - - m",
+                &["- Error {host=h,service=a} m"],
+            ),
+            (
+                "cri",
+                "2026-01-31T12:00:00Z stdout F level=info msg=m",
+                &["1769860800000 Info {} m"],
+            ),
+            ("logfmt", "level=info msg=m", &["- Info {} m"]),
+            (
+                "otlp",
+                r#"{"resourceLogs":[{"scopeLogs":[{"logRecords":[{"body":{"stringValue":"m"}}]}]}]}"#,
+                &["- - {} m"],
+            ),
+            (
+                "mixed",
+                "{\"msg\":\"a\"}\nb\n<11>c: d\nlevel=info msg=e\n\n{\"msg\":",
+                &[
+                    "- - {} a",
+                    "- - {} b",
+                    "- Error {service=c} d",
+                    "- Info {} e",
+                    "- - {} {\"msg\":",
+                ],
+            ),
+            ("json without a message", r#"{"a":1}"#, &[r#"- - {} {"a":1}"#]),
+            ("begins as protobuf", "\n\u{3}abc", &["- - {} abc"]),
+        ];
+        for (name, payload, expected) in cases {
+            let (_, items) = decode_to_text(Format::Log, payload.as_bytes()).unwrap();
+            assert_eq!(items, expected, "{name}");
+        }
+        let proto = b"\x0a\x09\x12\x07\x12\x05\x2a\x03\x0a\x01m";
+        assert_eq!(decode_to_text(Format::Log, proto).unwrap().1, ["- - {} m"]);
+    }
+
+    #[test]
+    fn nothing_refuses_a_record_of_text() {
+        let megabyte = vec![b'x'; 1 << 20];
+        let cases: [(&str, &[u8], usize); 6] = [
+            ("empty", b"", 0),
+            ("one line of 1 MiB", &megabyte, 1),
+            ("not UTF-8", b"\xff\xfe\x80", 1),
+            ("control characters", b"\x00\x01\x02\x1b\x7f", 0),
+            ("deep JSON", &b"[".repeat(100_000), 1),
+            ("only ends", b"\n\r\n\n", 0),
+        ];
+        for format in Format::ALL.into_iter().filter(|f| f.is_lenient()) {
+            for (name, payload, items) in cases {
+                assert_eq!(
+                    decode_to_text(format, payload).unwrap().0.items,
+                    items,
+                    "{format}: {name}"
+                );
+            }
+        }
+    }
+}

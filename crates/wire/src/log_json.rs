@@ -185,7 +185,73 @@ mod tests {
             (
                 "fluent bit",
                 r#"{"@timestamp":1769860800.123,"log":"line\n","stream":"stderr","kubernetes":{"pod_name":"p-1","namespace_name":"shop","container_name":"c","host":"node-1","labels":{"app":"x"}}}"#,
-                "1769860800123 - {container=c,namespace=shop,node=node-1,pod=p-1} line",
+                "1769860800123 - {container=c,namespace=shop,node=node-1,pod=p-1,service=x} line",
+                0,
+            ),
+            (
+                "filebeat in kubernetes",
+                r#"{"@timestamp":"2026-01-31T12:00:00.123Z","@metadata":{"beat":"filebeat","type":"_doc","version":"8.12.0"},"ecs":{"version":"8.0.0"},"stream":"stderr","message":"refused","input":{"type":"container"},"log":{"offset":1234,"file":{"path":"/var/log/containers/cart-0_shop_cart-0123.log"}},"event":{"dataset":"kubernetes.container_logs"},"container":{"id":"0123","runtime":"containerd","image":{"name":"cart:1"}},"kubernetes":{"container":{"name":"cart"},"namespace":"shop","node":{"name":"node-1"},"labels":{"app_kubernetes_io/name":"cart"},"pod":{"name":"cart-0","uid":"u","ip":"10.0.0.1"}},"host":{"name":"node-1"},"agent":{"name":"node-1","type":"filebeat"}}"#,
+                "1769860800123 - {container=cart,host=node-1,namespace=shop,node=node-1,pod=cart-0,service=cart} refused",
+                0,
+            ),
+            (
+                "ecs logger",
+                r#"{"@timestamp":"2026-01-31T12:00:00.123Z","log.level":"ERROR","message":"refused","ecs.version":"1.2.0","service.name":"checkout","event.dataset":"checkout","process.thread.name":"main","log.logger":"c.e.Pay","trace.id":"4bf92f3577b34da6","transaction.id":"00f0","error.type":"java.io.IOException"}"#,
+                "1769860800123 Error {service=checkout,trace_id=4bf92f3577b34da6} refused",
+                0,
+            ),
+            (
+                "docker json-file",
+                "{\"log\":\"2026-01-31 12:00:00 WARN disk slow\\n\",\"stream\":\"stdout\",\"attrs\":{\"tag\":\"x\"},\"time\":\"2026-01-31T12:00:00.123456789Z\"}",
+                "1769860800123 Warning {} disk slow",
+                0,
+            ),
+            (
+                "docker with json inside",
+                r#"{"log":"{\"level\":\"error\",\"ts\":1,\"msg\":\"refused\",\"traceID\":\"ab12\"}\n","stream":"stderr","time":"2026-01-31T12:00:00.123Z"}"#,
+                "1769860800123 Error {trace_id=ab12} refused",
+                0,
+            ),
+            (
+                "fluent bit to kafka, log not parsed",
+                r#"{"date":1769860800.123,"log":"2026-01-31T12:00:00.1Z stderr F level=warn msg=\"disk slow\"","kubernetes":{"pod_name":"p","namespace_name":"n","container_name":"c","docker_id":"d","pod_id":"i","host":"node-1","labels":{"app.kubernetes.io/name":"x","app":"y"}}}"#,
+                "1769860800123 Warning {container=c,namespace=n,node=node-1,pod=p,service=x} disk slow",
+                0,
+            ),
+            (
+                "vector in kubernetes",
+                r#"{"file":"/var/log/pods/x.log","kubernetes":{"container_id":"containerd://1","container_name":"c","namespace_labels":{"a":"b"},"pod_ip":"10.0.0.1","pod_labels":{"app":"x"},"pod_name":"p","pod_namespace":"n","pod_node_name":"node-1","pod_owner":"ReplicaSet/x"},"message":"refused","source_type":"kubernetes_logs","stream":"stderr","timestamp":"2026-01-31T12:00:00.123Z","timestamp_end":"2026-01-31T12:00:00.123Z"}"#,
+                "1769860800123 - {container=c,namespace=n,node=node-1,pod=p,service=x} refused",
+                0,
+            ),
+            (
+                "vector syslog",
+                r#"{"appname":"sshd","facility":"auth","host":"h","hostname":"h","message":"refused","msgid":"ID1","procid":77,"severity":"err","source_ip":"10.0.0.1","source_type":"syslog","timestamp":"2026-01-31T12:00:00.123Z","version":1}"#,
+                "1769860800123 Error {host=h,service=sshd} refused",
+                0,
+            ),
+            (
+                "journald",
+                r#"{"MESSAGE":"refused","PRIORITY":"3","SYSLOG_IDENTIFIER":"sshd","_HOSTNAME":"h","__REALTIME_TIMESTAMP":"1769860800123456","_PID":"7"}"#,
+                "1769860800123 Error {host=h,service=sshd} refused",
+                0,
+            ),
+            (
+                "google cloud",
+                r#"{"jsonPayload":{"message":"refused","x":1},"severity":"ERROR","timestamp":"2026-01-31T12:00:00.123Z","resource":{"type":"k8s_container"}}"#,
+                "1769860800123 Error {} refused",
+                0,
+            ),
+            (
+                "serilog",
+                r#"{"@t":"2026-01-31T12:00:00.123Z","@mt":"refused {Times}","@l":"Error","Times":3}"#,
+                "1769860800123 Error {} refused {Times}",
+                0,
+            ),
+            (
+                "datadog",
+                r#"{"message":"m","dd.trace_id":8726187263,"dd":{"service":"x"}}"#,
+                "- - {trace_id=8726187263} m",
                 0,
             ),
             (
@@ -259,13 +325,15 @@ mod tests {
             decode_to_text(Format::LogJson, lines.as_bytes()).unwrap().1,
             ["- - {} a", "- - {host=h} b"]
         );
-        for none in [
-            "{}",
-            r#"{"level":"info"}"#,
-            r#"{"message":""}"#,
-            r#"{"message":null}"#,
-            r#"{"message":7}"#,
-        ] {
+        for blank in [r#"{"message":""}"#, r#"{"log":"\n","stream":"stdout"}"#] {
+            let (decoded, items) = decode_to_text(Format::LogJson, blank.as_bytes()).unwrap();
+            assert_eq!(
+                (decoded.empty, items.len()),
+                (1, 0),
+                "{blank}: an empty line, as containers write many"
+            );
+        }
+        for none in ["{}", r#"{"level":"info"}"#, r#"{"message":null}"#, r#"{"message":7}"#] {
             let error = decode_to_text(Format::LogJson, none.as_bytes())
                 .unwrap_err()
                 .to_string();

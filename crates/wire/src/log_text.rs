@@ -122,8 +122,8 @@ fn is_prose(token: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use crate::decoder::{Decoded, decode_to_text};
-    use crate::limits::{ITEMS_MAX, MESSAGE_BYTES_MAX};
     use crate::format::Format;
+    use crate::limits::{ITEMS_MAX, MESSAGE_BYTES_MAX};
 
     #[test]
     fn lines() {
@@ -192,6 +192,7 @@ mod tests {
                 b"a\n\nb\nc\n",
                 Decoded {
                     items: 3,
+                    untimed: 3,
                     ..Decoded::default()
                 },
             ),
@@ -200,6 +201,7 @@ mod tests {
                 b"a\xFFb\nc",
                 Decoded {
                     items: 2,
+                    untimed: 2,
                     replaced: 1,
                     ..Decoded::default()
                 },
@@ -208,7 +210,8 @@ mod tests {
                 "NUL",
                 b"\0\0",
                 Decoded {
-                    items: 1,
+                    cleaned: 1,
+                    empty: 1,
                     ..Decoded::default()
                 },
             ),
@@ -217,6 +220,7 @@ mod tests {
                 long.as_bytes(),
                 Decoded {
                     items: 1,
+                    untimed: 1,
                     cut: 1,
                     ..Decoded::default()
                 },

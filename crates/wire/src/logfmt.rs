@@ -102,7 +102,11 @@ fn rest_of(text: &str) -> Cow<'_, str> {
             out.push_str(pair.text);
         }
     }
-    if out.is_empty() { Cow::Borrowed(text) } else { Cow::Owned(out) }
+    if out.is_empty() {
+        Cow::Borrowed(text)
+    } else {
+        Cow::Owned(out)
+    }
 }
 
 const fn is_key(b: u8) -> bool {
@@ -197,4 +201,80 @@ fn unescaped(text: &str) -> Cow<'_, str> {
         }
     }
     Cow::Owned(out)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::decoder::decode_to_text;
+    use crate::format::Format;
+
+    #[test]
+    fn lines() {
+        let cases = [
+            (
+                "docker daemon",
+                r#"time="2026-01-31T12:00:00.053580605Z" level=info msg="GET /containers/json""#,
+                "1769860800053 Info {} GET /containers/json",
+            ),
+            (
+                "go kit",
+                "ts=2026-01-31T12:00:00Z caller=main.go:1 level=warn component=tsdb msg=slow",
+                "1769860800000 Warning {} slow",
+            ),
+            (
+                "labels",
+                "level=error host=a app=b pod=c trace_id=d msg=m",
+                "- Error {host=a,pod=c,service=b,trace_id=d} m",
+            ),
+            (
+                "escapes",
+                r#"level=error msg="a \"b\" \\ \n\tc""#,
+                "- Error {} a \"b\" \\ \n\tc",
+            ),
+            (
+                "no message",
+                "ts=1 level=info method=GET path=/x status=500 dur=1.5ms",
+                "1000 Info {} method=GET path=/x status=500 dur=1.5ms",
+            ),
+            ("only known keys", "level=info ts=1", "1000 Info {} level=info ts=1"),
+            ("unknown keys only", "a=1 b", "- - {} a=1 b"),
+            ("cut off", r#"level=info msg="and then"#, "- Info {} and then"),
+            ("empty values", "level= msg=m host=\"\"", "- - {} m"),
+            (
+                "no pair",
+                "2026-01-31 12:00:00 ERROR plain",
+                "1769860800000 Error {} plain",
+            ),
+            ("stray signs", "= =x ==", "- - {} = =x =="),
+        ];
+        for (name, line, expected) in cases {
+            let (_, items) = decode_to_text(Format::Logfmt, line.as_bytes()).unwrap();
+            assert_eq!(items, [expected], "{name}");
+        }
+    }
+
+    #[test]
+    fn only_what_is_plainly_logfmt_is_told_to_be() {
+        for yes in [
+            "level=info msg=x",
+            "msg=x",
+            "ts=1 level=info a=b",
+            "time=\"x\" level=info",
+        ] {
+            assert!(is_line(yes), "{yes}");
+        }
+        for no in [
+            "",
+            "a=1",
+            "GET / level=info msg=x",
+            "x==y",
+            "=msg=",
+            "level=info",
+            "é=1 msg=x",
+            "key: a=b msg=c",
+        ] {
+            assert!(!is_line(no), "{no}");
+        }
+    }
 }

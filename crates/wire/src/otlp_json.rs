@@ -225,3 +225,98 @@ fn take_attribute<'a>(attribute: KeyValue<'a>, found: &mut Found<'a>) {
         found.take(slot, rank, value.scalar());
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::decoder::decode_to_text;
+    use crate::format::Format;
+
+    /// One record of logs with these fields in its only log record.
+    fn record(fields: &str) -> String {
+        format!(
+            r#"{{"resourceLogs":[{{"resource":{{"attributes":[{{"key":"service.name","value":{{"stringValue":"shop"}}}},{{"key":"k8s.pod.name","value":{{"stringValue":"p"}}}},{{"key":"process.pid","value":{{"intValue":"7"}}}}]}},"scopeLogs":[{{"scope":{{"name":"x"}},"logRecords":[{{{fields}}}]}}],"schemaUrl":"u"}}]}}"#
+        )
+    }
+
+    #[test]
+    fn records() {
+        let cases = [
+            (
+                "usual",
+                r#""timeUnixNano":"1769860800123456789","observedTimeUnixNano":"1769860800200000000","severityNumber":17,"severityText":"ERROR","body":{"stringValue":"it broke"},"attributes":[{"key":"http.status","value":{"intValue":500}}],"flags":1,"traceId":"5b8e","spanId":"eee1""#,
+                "1769860800123 Error {pod=p,service=shop,trace_id=5b8e} it broke",
+                0,
+            ),
+            (
+                "only observed, numbers as numbers",
+                r#""timeUnixNano":0,"observedTimeUnixNano":1769860800123456789,"severityNumber":"SEVERITY_NUMBER_WARN2","body":{"stringValue":"m"}"#,
+                "1769860800123 Warning {pod=p,service=shop} m",
+                0,
+            ),
+            (
+                "text of the severity",
+                r#""severityText":"Information","body":{"stringValue":"m"}"#,
+                "- Info {pod=p,service=shop} m",
+                0,
+            ),
+            (
+                "map",
+                r#""body":{"kvlistValue":{"values":[{"key":"msg","value":{"stringValue":"m"}},{"key":"level","value":{"stringValue":"warn"}}]}}"#,
+                "- Warning {pod=p,service=shop} m",
+                0,
+            ),
+            (
+                "attribute before resource",
+                r#""body":{"stringValue":"m"},"attributes":[{"key":"service.name","value":{"stringValue":"cart"}}]"#,
+                "- - {pod=p,service=cart} m",
+                0,
+            ),
+            ("number", r#""body":{"intValue":"7"}"#, "- - {pod=p,service=shop} 7", 0),
+            (
+                "event",
+                r#""eventName":"device.started""#,
+                "- - {pod=p,service=shop} device.started",
+                0,
+            ),
+            (
+                "broken time",
+                r#""timeUnixNano":"soon","severityNumber":99,"body":{"stringValue":"m"}"#,
+                "- - {pod=p,service=shop} m",
+                1,
+            ),
+        ];
+        for (name, fields, expected, skipped) in cases {
+            let (decoded, items) =
+                decode_to_text(Format::OtlpJson, record(fields).as_bytes()).unwrap_or_else(|e| panic!("{name}: {e}"));
+            assert_eq!(items, [expected], "{name}");
+            assert_eq!(decoded.skipped, skipped, "{name}");
+        }
+    }
+
+    #[test]
+    fn nothing_in_it() {
+        for empty in [r#"{"resourceLogs":[]}"#, r#"{"resourceLogs":[{"scopeLogs":[]}]}"#] {
+            assert_eq!(
+                decode_to_text(Format::OtlpJson, empty.as_bytes()).unwrap().0.items,
+                0,
+                "{empty}"
+            );
+        }
+        for blank in [r#""body":null"#, r#""body":{"arrayValue":{"values":[]}}"#, ""] {
+            let decoded = decode_to_text(Format::OtlpJson, record(blank).as_bytes()).unwrap().0;
+            assert_eq!((decoded.items, decoded.empty), (0, 1), "{blank}");
+        }
+        let cases = [
+            ("{}", "missing field `resourceLogs` at line 1 byte 2"),
+            ("", "empty record, expected a JSON object"),
+            (
+                "7",
+                "invalid type: integer `7`, expected struct Request at line 1 byte 1",
+            ),
+        ];
+        for (payload, expected) in cases {
+            let error = decode_to_text(Format::OtlpJson, payload.as_bytes()).unwrap_err();
+            assert_eq!(error.to_string(), expected, "{payload}");
+        }
+    }
+}

@@ -241,3 +241,143 @@ fn hex(bytes: &[u8]) -> String {
     let digit = |n: u8| char::from(DIGITS[usize::from(n & 15)]);
     bytes.iter().flat_map(|b| [digit(b >> 4), digit(*b)]).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::decoder::decode_to_text;
+    use crate::format::Format;
+
+    fn varint(mut n: usize) -> Vec<u8> {
+        let mut out = Vec::new();
+        while n > 0x7f {
+            out.push(n as u8 | 0x80);
+            n >>= 7;
+        }
+        out.push(n as u8);
+        out
+    }
+
+    fn field(number: u8, bytes: &[u8]) -> Vec<u8> {
+        [&[number << 3 | 2][..], &varint(bytes.len()), bytes].concat()
+    }
+
+    fn pair(key: &str, value: &str) -> Vec<u8> {
+        [field(1, key.as_bytes()), field(2, &field(1, value.as_bytes()))].concat()
+    }
+
+    fn request(record: &[u8]) -> Vec<u8> {
+        let resource = [
+            field(1, &pair("service.name", "shop")),
+            field(1, &pair("host.name", "h")),
+        ]
+        .concat();
+        // The resource behind its logs, as is allowed.
+        field(1, &[field(2, &field(2, record)), field(1, &resource)].concat())
+    }
+
+    fn fixed(number: u8, n: u64) -> Vec<u8> {
+        [&[number << 3 | 1][..], &n.to_le_bytes()].concat()
+    }
+
+    const NOON: u64 = 1_769_860_800_123_456_789;
+
+    #[test]
+    fn records() {
+        let body = field(5, &field(1, b"it broke"));
+        let map = field(
+            5,
+            &field(
+                6,
+                &[field(1, &pair("message", "m")), field(1, &pair("x", "y"))].concat(),
+            ),
+        );
+        let cases = [
+            (
+                "usual",
+                [
+                    fixed(1, NOON),
+                    vec![2 << 3, 17],
+                    body.clone(),
+                    field(9, &[0xab; 16]),
+                    field(6, &pair("k8s.pod.name", "p")),
+                ]
+                .concat(),
+                format!(
+                    "1769860800123 Error {{host=h,pod=p,service=shop,trace_id={}}} it broke",
+                    "ab".repeat(16)
+                ),
+            ),
+            (
+                "observed",
+                [fixed(1, 0), fixed(11, NOON), body.clone()].concat(),
+                "1769860800123 - {host=h,service=shop} it broke".into(),
+            ),
+            (
+                "text of the severity",
+                [field(3, b"WARN"), body.clone()].concat(),
+                "- Warning {host=h,service=shop} it broke".into(),
+            ),
+            ("map", map, "- - {host=h,service=shop} m".into()),
+            ("number", field(5, &[3 << 3, 7]), "- - {host=h,service=shop} 7".into()),
+            (
+                "event",
+                field(12, b"device.started"),
+                "- - {host=h,service=shop} device.started".into(),
+            ),
+            (
+                "not UTF-8",
+                field(5, &field(1, b"a\xffb")),
+                "- - {host=h,service=shop} a\u{fffd}b".into(),
+            ),
+            (
+                "unknown fields",
+                [vec![15 << 3 | 5, 0, 0, 0, 0], body.clone()].concat(),
+                "- - {host=h,service=shop} it broke".into(),
+            ),
+        ];
+        for (name, record, expected) in cases {
+            let (_, items) = decode_to_text(Format::OtlpProto, &request(&record)).unwrap();
+            assert_eq!(items, [expected], "{name}");
+        }
+        assert_eq!(decode_to_text(Format::OtlpProto, b"").unwrap().0.items, 0);
+        assert_eq!(decode_to_text(Format::OtlpProto, &request(b"")).unwrap().0.empty, 1);
+    }
+
+    #[test]
+    fn what_breaks_off_is_refused() {
+        let whole = request(&[fixed(1, NOON), field(5, &field(1, b"it broke"))].concat());
+        for end in 1..whole.len() {
+            let error = decode_to_text(Format::OtlpProto, &whole[..end]).unwrap_err();
+            assert_eq!(
+                error.to_string(),
+                "broken protobuf, expected an ExportLogsServiceRequest of OpenTelemetry"
+            );
+        }
+        for bad in [
+            &b"\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff"[..],
+            b"\x0b",
+            b"\x00\x00",
+            b"\x0a\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01",
+        ] {
+            assert!(decode_to_text(Format::OtlpProto, bad).is_err(), "{bad:?}");
+        }
+        let many = field(1, &field(2, &field(2, b"").repeat(ITEMS_MAX + 1)));
+        assert!(decode_to_text(Format::OtlpProto, &many).is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn damage_never_panics(at in 0usize..80, byte in any::<u8>()) {
+            let mut damaged = request(&[fixed(1, NOON), vec![2 << 3, 17], field(5, &field(1, b"it broke"))].concat());
+            if let Some(b) = damaged.get_mut(at) { *b = byte; }
+            for format in [Format::OtlpProto, Format::Log] {
+                let mut calls = 0;
+                let outcome = crate::Decoder::new(format).decode(&damaged, &mut |_| calls += 1);
+                prop_assert_eq!(outcome.map_or(0, |d| d.items), calls);
+            }
+        }
+    }
+}

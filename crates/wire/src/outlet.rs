@@ -1,10 +1,10 @@
 //! The last step of every log format: a line as its envelope gave it becomes one that is safe to mine and to show.
 //!
 //! In this order: an empty message is counted and left out; one that is JSON, logfmt or a container runtime's line itself is
-//! opened, once; a long one is cut; terminal escapes and control characters are taken out; a time and a level that stand at its
+//! opened; a long one is cut; terminal escapes and control characters are taken out; a time and a level that stand at its
 //! start are taken where the envelope has none.
 //!
-//! Fails on envelopes three deep: the third stays in the message.
+//! Fails on envelopes deeper than that: what is left of them stays in the message.
 //!
 //! Cost: one vectorised pass over message and labels that finds nothing in the usual case, and a look at the first bytes.
 
@@ -17,6 +17,9 @@ use crate::decoder::Decoded;
 use crate::labels::{Label, settle};
 use crate::limits::{MESSAGE_BYTES_MAX, prefix};
 use crate::{cri, log_json, log_text, logfmt};
+
+/// Envelopes inside a message that are opened: a container runtime's line, and what the program wrote.
+const DEPTH_MAX: u8 = 2;
 
 /// Where lines leave a record.
 pub(crate) struct Outlet<'s> {
@@ -40,17 +43,16 @@ impl<'s> Outlet<'s> {
     }
 
     /// A line out of an envelope; its message may be an envelope itself.
-    pub(crate) fn body(
-        &mut self,
-        at: Option<Timestamp>,
-        level: Option<Level>,
-        message: &str,
-        labels: &LabelPairs<'_>,
-    ) {
+    pub(crate) fn body(&mut self, at: Option<Timestamp>, level: Option<Level>, message: &str, labels: &LabelPairs<'_>) {
+        self.open(at, level, message, labels, DEPTH_MAX);
+    }
+
+    fn open(&mut self, at: Option<Timestamp>, level: Option<Level>, message: &str, labels: &LabelPairs<'_>, depth: u8) {
         let message = message.trim_ascii_end();
         let first = message.trim_ascii_start().as_bytes().first();
         match first {
             None => self.decoded.empty += 1,
+            Some(_) if depth == 0 => self.peeled(at, level, message, labels),
             Some(b'{') => {
                 if let Some(mut inner) = log_json::nested(message) {
                     let at = at.or(inner.at.map(|(_, at)| at));
@@ -67,7 +69,7 @@ impl<'s> Outlet<'s> {
             }
             Some(b'0'..=b'9') if cri::is_line(message) => {
                 let Some(inner) = cri::split(message) else { return };
-                self.peeled(at.or(Some(inner.at)), level, inner.content, labels);
+                self.open(at.or(Some(inner.at)), level, inner.content, labels, depth - 1);
             }
             Some(_) if logfmt::is_line(message) => {
                 let mut own = Vec::new();
@@ -99,13 +101,7 @@ impl<'s> Outlet<'s> {
     }
 
     /// A line whose message is nothing but that.
-    pub(crate) fn line(
-        &mut self,
-        at: Option<Timestamp>,
-        level: Option<Level>,
-        message: &str,
-        labels: &LabelPairs<'_>,
-    ) {
+    pub(crate) fn line(&mut self, at: Option<Timestamp>, level: Option<Level>, message: &str, labels: &LabelPairs<'_>) {
         let message = self.shortened(message);
         let message = self.cleaned(message);
         self.hand_on(at, level, &message, labels);
@@ -157,7 +153,9 @@ impl<'s> Outlet<'s> {
                 labels,
             }));
         };
-        let dirty = labels.iter().any(|(k, v)| may_be_unprintable(k, true) || may_be_unprintable(v, true));
+        let dirty = labels
+            .iter()
+            .any(|(k, v)| may_be_unprintable(k, true) || may_be_unprintable(v, true));
         if dirty {
             let mut shown: Vec<Label<'_>> = labels.iter().map(|(k, v)| (printable(k), printable(v))).collect();
             settle(&mut shown, 0);
@@ -173,7 +171,12 @@ fn may_be_unprintable(text: &str, line_ends: bool) -> bool {
     // No early exit: this way the compiler looks at 16 or 32 bytes at once. 0xC2 begins the C1 controls, 0xD8 and 0xE2 the
     // bidirectional ones.
     text.as_bytes().iter().fold(false, |found, &b| {
-        found | ((b < 0x20) & (line_ends | ((b != b'\n') & (b != b'\t')))) | (b == 0x7f) | (b == 0xc2) | (b == 0xd8) | (b == 0xe2)
+        found
+            | ((b < 0x20) & (line_ends | ((b != b'\n') & (b != b'\t'))))
+            | (b == 0x7f)
+            | (b == 0xc2)
+            | (b == 0xd8)
+            | (b == 0xe2)
     })
 }
 
@@ -305,13 +308,20 @@ mod tests {
     #[test]
     fn labels_are_one_line_of_plain_characters() {
         let cases: [(&str, &[u8]); 3] = [
-            (r#"{"message":"m","host":"a\nb\tc","pod":"\u001b[31mp"}"#, b"{host=a b c,pod=\xef\xbf\xbd[31mp}"),
+            (
+                r#"{"message":"m","host":"a\nb\tc","pod":"\u001b[31mp"}"#,
+                b"{host=a b c,pod=\xef\xbf\xbd[31mp}",
+            ),
             (r#"{"message":"m","host":"a\u202eb"}"#, b"{host=a\xef\xbf\xbdb}"),
             (r#"{"message":"m","host":"caf\u00e9"}"#, "{host=café}".as_bytes()),
         ];
         for (payload, labels) in cases {
             let (_, items) = crate::decoder::decode_to_text(crate::Format::LogJson, payload.as_bytes()).unwrap();
-            assert_eq!(items, [format!("- - {} m", String::from_utf8_lossy(labels))], "{payload}");
+            assert_eq!(
+                items,
+                [format!("- - {} m", String::from_utf8_lossy(labels))],
+                "{payload}"
+            );
         }
     }
 

@@ -71,7 +71,10 @@ pub(crate) fn line(bytes: &[u8], near: Option<Timestamp>, scratch: &mut Vec<Labe
         Some(parsed) => {
             settle(&mut labels, 0);
             out.decoded.skipped += parsed.skipped;
-            out.body(parsed.at, parsed.level, parsed.message, &labels);
+            // The cookie of structured messages (CEE, rsyslog) says only that JSON follows.
+            let message = parsed.message.trim_ascii_start();
+            let message = message.strip_prefix("@cee:").map_or(parsed.message, str::trim_ascii_start);
+            out.body(parsed.at, parsed.level, message, &labels);
         }
         None => {
             out.decoded.unlike += 1;
@@ -84,9 +87,9 @@ pub(crate) fn line(bytes: &[u8], near: Option<Timestamp>, scratch: &mut Vec<Labe
 /// Whether a text begins as a syslog line does, well enough to say so of an unknown source.
 pub(crate) fn is_line(text: &[u8]) -> bool {
     let rest = counted(text).map_or(text, |(frame, _)| frame);
-    let Ok(head) = std::str::from_utf8(&rest[..rest.len().min(40)]).or_else(|e| {
-        std::str::from_utf8(&rest[..e.valid_up_to()])
-    }) else {
+    let Ok(head) =
+        std::str::from_utf8(&rest[..rest.len().min(40)]).or_else(|e| std::str::from_utf8(&rest[..e.valid_up_to()]))
+    else {
         return false;
     };
     match priority(head) {
@@ -126,7 +129,8 @@ fn parse<'a>(text: &'a str, near: Option<Timestamp>, labels: &mut Vec<Label<'a>>
     // Without a time there is no host either: the C library writes the tag alone.
     let timed = after.len() < rest.len();
     let (first, others) = token(after);
-    let message = if timed && !first.is_empty() && tag(first).is_none() && !others.is_empty() {
+    // A word with a colon that is no tag is the message's: no host ends so.
+    let message = if timed && !first.is_empty() && !first.ends_with(':') && tag(first).is_none() && !others.is_empty() {
         push(labels, "host", first);
         let (second, others_of_second) = token(others);
         match tag_of(second, others_of_second, others) {
@@ -185,7 +189,9 @@ fn parse_5424<'a>(level: Level, fields: &'a str, labels: &mut Vec<Label<'a>>) ->
 fn structured<'a>(mut text: &'a str, labels: &mut Vec<Label<'a>>, skipped: &mut usize) -> &'a str {
     let mut params = 0;
     while let Some(element) = text.strip_prefix('[') {
-        let Some(end) = element.find([' ', ']']) else { return text };
+        let Some(end) = element.find([' ', ']']) else {
+            return text;
+        };
         let (id, mut rest) = element.split_at(end);
         loop {
             rest = rest.trim_start_matches(' ');
@@ -250,7 +256,10 @@ fn priority(text: &str) -> Option<(Level, &str)> {
     let rest = text.strip_prefix('<')?;
     let end = rest.as_bytes().iter().take(4).position(|b| *b == b'>')?;
     let digits = &rest[..end];
-    let number: u8 = digits.bytes().all(|b| b.is_ascii_digit()).then(|| digits.parse().ok())??;
+    let number: u8 = digits
+        .bytes()
+        .all(|b| b.is_ascii_digit())
+        .then(|| digits.parse().ok())??;
     let level = match number % 8 {
         0..=2 => Level::Fatal,
         3 => Level::Error,
@@ -268,7 +277,9 @@ fn token(text: &str) -> (&str, &str) {
 
 /// The program's name, if a word is a tag: `name:`, `name[pid]:`, `name[pid]`.
 fn tag(word: &str) -> Option<&str> {
-    let word = word.strip_suffix(':').map_or_else(|| word.ends_with(']').then_some(word), Some)?;
+    let word = word
+        .strip_suffix(':')
+        .map_or_else(|| word.ends_with(']').then_some(word), Some)?;
     let name = word.find('[').map_or(word, |i| &word[..i]);
     let fits = !name.is_empty()
         && name.len() <= 64
@@ -293,4 +304,190 @@ fn push<'a>(labels: &mut Vec<Label<'a>>, name: &'static str, value: &'a str) -> 
         labels.push((Cow::Borrowed(name), Cow::Borrowed(value)));
     }
     fits
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::decoder::decode_to_text;
+    use crate::format::Format;
+
+    #[test]
+    fn lines() {
+        let cases = [
+            (
+                "rfc 5424",
+                "<34>1 2003-10-11T22:14:15.003Z mymachine.example.com su - ID47 - \u{feff}'su root' failed",
+                "1065910455003 Fatal {host=mymachine.example.com,service=su} 'su root' failed",
+            ),
+            (
+                "structured data",
+                r#"<165>1 2003-10-11T22:14:15.003Z h evntslog - ID47 [e@32473 iut="3" src="a \"b\" \]c"][x@1 y=""] An event"#,
+                r#"1065910455003 Info {e@32473.iut=3,e@32473.src=a "b" ]c,host=h,service=evntslog} An event"#,
+            ),
+            ("structured data alone", r#"<165>1 - - - - - [a b="c"]"#, ""),
+            (
+                "broken structured data",
+                r#"<165>1 - h a - - [a b="c] x"#,
+                r#"- Info {host=h,service=a} [a b="c] x"#,
+            ),
+            ("all nil", "<15>1 - - - - - - hello", "- Debug {} hello"),
+            (
+                "broken time",
+                "<11>1 yesterday h a - - - hello",
+                "- Error {host=h,service=a} hello",
+            ),
+            (
+                "rfc 3164",
+                "<13>Feb  5 17:32:18 10.0.0.99 app[77]: Use the BFG!",
+                "- Info {host=10.0.0.99,service=app} Use the BFG!",
+            ),
+            (
+                "rfc 3339 time",
+                "<12>2026-01-31T13:00:00.5+01:00 h kernel: [12.5] oops",
+                "1769860800500 Warning {host=h,service=kernel} [12.5] oops",
+            ),
+            ("no host", "<13>Feb  5 17:32:18 app[77]: m", "- Info {service=app} m"),
+            ("no time", "<10>app: m", "- Fatal {service=app} m"),
+            (
+                "no tag",
+                "<13>Feb  5 17:32:18 h something else",
+                "- Info {host=h} something else",
+            ),
+            (
+                "no priority",
+                "Feb  5 17:32:18 h sshd[1]: m",
+                "- - {host=h,service=sshd} m",
+            ),
+            (
+                "year of cisco",
+                "<187>Jan 31 2026 12:00:00.123: %SYS-5-CONFIG_I: Configured",
+                "1769860800123 Error {} %SYS-5-CONFIG_I: Configured",
+            ),
+            (
+                "json inside",
+                r#"<13>Feb  5 17:32:18 h app[1]:{"level":"error","msg":"m"}"#,
+                "- Error {host=h,service=app} m",
+            ),
+            (
+                "cee",
+                r#"<13>Feb  5 17:32:18 h app: @cee: {"msg":"m"}"#,
+                "- Info {host=h,service=app} m",
+            ),
+            (
+                "priority too high",
+                "<192>1 - - - - - - x",
+                "- - {} <192>1 - - - - - - x",
+            ),
+            ("no syslog", "hello", "- - {} hello"),
+        ];
+        for (name, line, expected) in cases {
+            let (_, items) = decode_to_text(Format::Syslog, line.as_bytes()).unwrap();
+            assert_eq!(items.first().map_or("", String::as_str), expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn years_come_from_the_log() {
+        let near = |text: &str| time::parse(text);
+        let cases = [
+            (
+                "the same day",
+                "Jan 31 12:00:00",
+                "2026-01-31T12:00:01Z",
+                "2026-01-31T12:00:00Z",
+            ),
+            (
+                "after new year",
+                "Dec 31 23:59:59",
+                "2026-01-01T00:00:30Z",
+                "2025-12-31T23:59:59Z",
+            ),
+            (
+                "before new year",
+                "Jan  1 00:00:01",
+                "2025-12-31T23:59:58Z",
+                "2026-01-01T00:00:01Z",
+            ),
+            (
+                "months old",
+                "Nov 15 00:00:00",
+                "2026-01-31T12:00:00Z",
+                "2025-11-15T00:00:00Z",
+            ),
+            (
+                "leap day",
+                "Feb 29 12:00:00",
+                "2024-03-01T00:00:00Z",
+                "2024-02-29T12:00:00Z",
+            ),
+            ("no such day near", "Feb 29 12:00:00", "2026-03-01T00:00:00Z", "-"),
+            (
+                "clocks differ",
+                "Jan 31 12:04:00",
+                "2026-01-31T12:00:00Z",
+                "2026-01-31T12:04:00Z",
+            ),
+            (
+                "two hours east",
+                "Jan 31 14:00:00",
+                "2026-01-31T12:00:01Z",
+                "2026-01-31T12:00:00Z",
+            ),
+            (
+                "India",
+                "Jan 31 17:30:00.5",
+                "2026-01-31T12:00:01Z",
+                "2026-01-31T12:00:00.5Z",
+            ),
+        ];
+        for (name, text, log, expected) in cases {
+            let found = time::leading_yearless(text, near(log)).unwrap();
+            assert_eq!(found.at, near(expected), "{name}");
+            assert_eq!(found.bytes, text.len(), "{name}");
+        }
+        assert_eq!(time::leading_yearless("Jan 31 12:00:00", None).unwrap().at, None);
+        for none in [
+            "Jan 32 12:00:00",
+            "Foo 31 12:00:00",
+            "Jan 31 25:00:00",
+            "Jan 31",
+            "",
+            "Jan 3é 12:00:00",
+        ] {
+            assert_eq!(time::leading_yearless(none, None), None, "{none}");
+        }
+    }
+
+    #[test]
+    fn frames() {
+        let frame = "<13>1 - h a - - - one\ntwo";
+        let framed = format!(
+            "{} {frame}{} {frame}\n<13>1 - h a - - - three",
+            frame.len(),
+            frame.len()
+        );
+        let cases: [(&[u8], &[&str]); 6] = [
+            (framed.as_bytes(), &[frame, frame, "<13>1 - h a - - - three"]),
+            (b"<13>a\n\n<13>b\0\r\n", &["<13>a", "<13>b"]),
+            // A length that is not true is read over.
+            (b"999 <13>a\n<13>b", &["<13>a", "<13>b"]),
+            (b"3 <13>abc\nx", &["<13>abc", "x"]),
+            (b"123456789 <13>a", &["123456789 <13>a"]),
+            (b"", &[]),
+        ];
+        for (payload, expected) in cases {
+            let frames: Vec<_> = Frames(payload).map(String::from_utf8_lossy).collect();
+            assert_eq!(frames, expected);
+        }
+    }
+
+    #[test]
+    fn structured_data_is_bounded() {
+        let many: String = (0..100).map(|i| format!(" p{i}=\"x\"")).collect();
+        let line = format!("<13>1 - h a - - [id{many}] m");
+        let (decoded, items) = decode_to_text(Format::Syslog, line.as_bytes()).unwrap();
+        assert_eq!(items[0].matches("id.p").count(), PARAMS_MAX);
+        assert_eq!(decoded.skipped, 100 - PARAMS_MAX);
+    }
 }

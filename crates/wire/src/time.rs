@@ -217,7 +217,12 @@ pub(crate) fn leading_yearless(text: &str, near: Option<Timestamp>) -> Option<Ye
 
 /// A number of at most `digits_max` digits at `at`, which moves behind it.
 fn number(b: &[u8], at: &mut usize, digits_max: usize) -> Option<i64> {
-    let count = b.get(*at..)?.iter().take(digits_max).take_while(|c| c.is_ascii_digit()).count();
+    let count = b
+        .get(*at..)?
+        .iter()
+        .take(digits_max)
+        .take_while(|c| c.is_ascii_digit())
+        .count();
     let found = (count > 0).then(|| digits(&b[*at..*at + count]))?;
     *at += count;
     found
