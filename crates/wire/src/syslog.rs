@@ -73,7 +73,9 @@ pub(crate) fn line(bytes: &[u8], near: Option<Timestamp>, scratch: &mut Vec<Labe
             out.decoded.skipped += parsed.skipped;
             // The cookie of structured messages (CEE, rsyslog) says only that JSON follows.
             let message = parsed.message.trim_ascii_start();
-            let message = message.strip_prefix("@cee:").map_or(parsed.message, str::trim_ascii_start);
+            let message = message
+                .strip_prefix("@cee:")
+                .map_or(parsed.message, str::trim_ascii_start);
             out.body(parsed.at, parsed.level, message, &labels);
         }
         None => {

@@ -462,3 +462,7 @@ fn open_window<'a>(
     open.entry(start)
         .or_insert_with(|| scratch.spare.pop().unwrap_or_default())
 }
+
+#[cfg(test)]
+#[path = "partition_tests.rs"]
+mod tests;
