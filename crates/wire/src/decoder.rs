@@ -40,8 +40,27 @@ pub struct Decoded {
 pub struct Origin<'a> {
     /// The record's key: pieces of a line are joined only under the same.
     pub key: &'a [u8],
-    /// About when the record was written, for times that name no year: the log's timestamp, or the time of the line before.
-    pub near: Option<Timestamp>,
+    /// About when the line was written, for times that name no year.
+    pub near: Option<Near>,
+}
+
+/// A time near that of a line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Near {
+    /// The log's own timestamp of the record: no line is much later.
+    Record(Timestamp),
+    /// The time of a line before, or of its file: a line may be later by any length of time.
+    Before(Timestamp),
+}
+
+impl Near {
+    /// The time.
+    #[must_use]
+    pub const fn at(self) -> Timestamp {
+        match self {
+            Self::Record(at) | Self::Before(at) => at,
+        }
+    }
 }
 
 /// What a decoder must remember from one record to the next: lines whose ends have not come. Part of a partition's state;

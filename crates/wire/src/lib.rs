@@ -37,7 +37,7 @@ mod plain_json;
 mod syslog;
 mod telegraf_json;
 
-pub use decoder::{Decoded, Decoder, Memory, Origin};
+pub use decoder::{Decoded, Decoder, Memory, Near, Origin};
 pub use error::DecodeError;
 pub use format::{Format, UnknownFormat};
 pub use incident_json::{decode as parse_incident, encode as encode_incident};

@@ -9,9 +9,8 @@
 //!
 //! Cost: a few bytes looked at; a record of JSON that breaks off is parsed twice.
 
-use foreshock_domain::Timestamp;
-
 use crate::cri::{self, Pieces};
+use crate::decoder::Near;
 use crate::fields::Lines;
 use crate::labels::Label;
 use crate::outlet::Outlet;
@@ -66,7 +65,7 @@ pub(crate) fn structured<'a>(whole: Whole, payload: &'a [u8], lines: &mut Lines<
 pub(crate) fn line(
     bytes: &[u8],
     key: &[u8],
-    near: Option<Timestamp>,
+    near: Option<Near>,
     pieces: &mut Pieces,
     labels: &mut Vec<Label<'static>>,
     out: &mut Outlet<'_>,

@@ -334,7 +334,7 @@ mod tests {
             ),
             (
                 "unknown fields",
-                [vec![15 << 3 | 5, 0, 0, 0, 0], body.clone()].concat(),
+                [vec![15 << 3 | 5, 0, 0, 0, 0], body].concat(),
                 "- - {host=h,service=shop} it broke".into(),
             ),
         ];

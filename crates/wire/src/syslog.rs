@@ -15,6 +15,7 @@ use std::borrow::Cow;
 
 use foreshock_domain::{Level, Timestamp};
 
+use crate::decoder::Near;
 use crate::json::recycle;
 use crate::labels::{Label, settle};
 use crate::limits::{LABELS_MAX, NAME_BYTES_MAX};
@@ -64,7 +65,7 @@ fn counted(rest: &[u8]) -> Option<(&[u8], &[u8])> {
 }
 
 /// Reads one frame and hands it on.
-pub(crate) fn line(bytes: &[u8], near: Option<Timestamp>, scratch: &mut Vec<Label<'static>>, out: &mut Outlet<'_>) {
+pub(crate) fn line(bytes: &[u8], near: Option<Near>, scratch: &mut Vec<Label<'static>>, out: &mut Outlet<'_>) {
     let text = out.text(bytes);
     let mut labels = recycle(std::mem::take(scratch));
     match parse(&text, near, &mut labels) {
@@ -109,7 +110,7 @@ struct Parsed<'a> {
     skipped: usize,
 }
 
-fn parse<'a>(text: &'a str, near: Option<Timestamp>, labels: &mut Vec<Label<'a>>) -> Option<Parsed<'a>> {
+fn parse<'a>(text: &'a str, near: Option<Near>, labels: &mut Vec<Label<'a>>) -> Option<Parsed<'a>> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let (level, rest) = match priority(text) {
         Some((level, rest)) => (Some(level), rest),
@@ -391,7 +392,7 @@ mod tests {
 
     #[test]
     fn years_come_from_the_log() {
-        let near = |text: &str| time::parse(text);
+        let at = |text: &str| time::parse(text);
         let cases = [
             (
                 "the same day",
@@ -444,11 +445,15 @@ mod tests {
             ),
         ];
         for (name, text, log, expected) in cases {
-            let found = time::leading_yearless(text, near(log)).unwrap();
-            assert_eq!(found.at, near(expected), "{name}");
+            let found = time::leading_yearless(text, at(log).map(Near::Record)).unwrap();
+            assert_eq!(found.at, at(expected), "{name}");
             assert_eq!(found.bytes, text.len(), "{name}");
         }
         assert_eq!(time::leading_yearless("Jan 31 12:00:00", None).unwrap().at, None);
+        // After a quiet hour: later than the line before is no sign of a zone.
+        let before = at("2026-01-31T12:00:00Z").map(Near::Before);
+        let found = time::leading_yearless("Jan 31 13:00:00", before).unwrap();
+        assert_eq!(found.at, at("2026-01-31T13:00:00Z"));
         for none in [
             "Jan 32 12:00:00",
             "Foo 31 12:00:00",

@@ -13,6 +13,7 @@ use std::fmt::Write as _;
 
 use foreshock_domain::Timestamp;
 
+use crate::decoder::Near;
 use crate::json::Scalar;
 
 const DAY_MS: i64 = 86_400_000;
@@ -160,8 +161,9 @@ const HALF_HOUR_MS: i64 = 30 * 60_000;
 const EAST_MS: i64 = 14 * 3_600_000;
 
 /// `Jan 31 12:00:00`, also with a year after the day or the time and with a fraction, if `text` starts with it. The year is that in
-/// which the time is nearest to `near`; one that is ahead of `near` is taken for a local time of the east.
-pub(crate) fn leading_yearless(text: &str, near: Option<Timestamp>) -> Option<Yearless> {
+/// which the time is nearest to `near`; one that is ahead of the log's own time is taken for a local time of
+/// the east.
+pub(crate) fn leading_yearless(text: &str, near: Option<Near>) -> Option<Yearless> {
     const MONTHS: [&[u8]; 12] = [
         b"Jan", b"Feb", b"Mar", b"Apr", b"May", b"Jun", b"Jul", b"Aug", b"Sep", b"Oct", b"Nov", b"Dec",
     ];
@@ -198,12 +200,13 @@ pub(crate) fn leading_yearless(text: &str, near: Option<Timestamp>) -> Option<Ye
     };
     let found = match (year, near) {
         (Some(year), _) => in_year(year),
-        (None, Some(near)) => {
+        (None, Some(known)) => {
+            let near = known.at();
             let (year, ..) = civil_from_days(near.as_millis().div_euclid(DAY_MS));
             let nearest = [year - 1, year, year + 1].into_iter().filter_map(in_year);
             nearest.min_by_key(|at| (*at - near).abs()).map(|at| {
                 let ahead = at - near - AHEAD_MS;
-                if (1..=EAST_MS).contains(&ahead) {
+                if matches!(known, Near::Record(_)) && (1..=EAST_MS).contains(&ahead) {
                     at - (ahead + HALF_HOUR_MS - 1).div_euclid(HALF_HOUR_MS) * HALF_HOUR_MS
                 } else {
                     at

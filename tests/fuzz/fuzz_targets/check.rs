@@ -2,7 +2,7 @@
 
 use foreshock_domain::text::is_unprintable;
 use foreshock_domain::{Input, Timestamp};
-use foreshock_wire::{Decoder, Format, Origin, limits};
+use foreshock_wire::{Decoder, Format, Near, Origin, limits};
 
 /// What a record came to, as text.
 fn read(decoder: &mut Decoder, payload: &[u8], origin: Origin<'_>) -> Vec<String> {
@@ -40,7 +40,7 @@ fn check(format: Format, data: &[u8]) {
     let near = Timestamp::from_millis(1_769_860_800_000 + i64::from(*first) * 86_400_000);
     let origin = Origin {
         key: &[*first & 1],
-        near: (first & 2 == 0).then_some(near),
+        near: (first & 2 == 0).then_some(if first & 4 == 0 { Near::Record(near) } else { Near::Before(near) }),
     };
     let mut decoder = Decoder::new(format);
     let once = read(&mut decoder, payload, origin);

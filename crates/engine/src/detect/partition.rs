@@ -3,7 +3,7 @@ use std::collections::BTreeMap;
 use foreshock_domain::{Input, LogLine, Progress, Sample, SignalRecord, SourcePosition, Timestamp, Upstream};
 use foreshock_logs::{LinePlace, Miner, telling_line};
 use foreshock_metrics::SeriesModel;
-use foreshock_wire::{Decoded, Decoder, Memory, Origin, signals};
+use foreshock_wire::{Decoded, Decoder, Memory, Near, Origin, signals};
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -139,7 +139,7 @@ impl DetectPartition {
         state.last_offset = record.offset;
         let origin = Origin {
             key: record.key.unwrap_or_default(),
-            near: record.timestamp.or(state.clock.watermark(0)),
+            near: (record.timestamp.map(Near::Record)).or(state.clock.watermark(0).map(Near::Before)),
         };
         let decoded = decoder.decode_from(record.payload.unwrap_or_default(), origin, &mut |input| {
             state.take(cx, scratch, record, &input);

@@ -100,10 +100,13 @@ fn a_partition_that_moves_reads_as_one_that_stays() {
     assert!(stays.0.lines_joined > 4);
 }
 
+/// Name, record, and the counter that must be 1.
+type Case<'a> = (&'a str, &'a [u8], fn(&Counters) -> u64);
+
 #[test]
 fn what_lines_had_to_lose_is_counted() {
     let long = "x".repeat(20_000);
-    let cases: [(&str, &[u8], fn(&Counters) -> u64); 6] = [
+    let cases: [Case<'_>; 6] = [
         ("empty", b"{\"log\":\"\\n\"}", |c| c.lines_empty),
         ("no time", b"hello", |c| c.lines_untimed),
         ("not UTF-8", b"a\xffb", |c| c.lines_replaced),
