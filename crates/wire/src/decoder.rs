@@ -203,13 +203,22 @@ fn structured(
     payload: &[u8],
     sink: &mut dyn FnMut(Input<'_>),
 ) -> Result<Decoded, DecodeError> {
-    let mut lines: Lines<'_> = std::mem::take(scratch).recycle();
-    let read = match format {
-        Format::OtlpJson => otlp_json::read(payload, &mut lines),
-        Format::OtlpProto => otlp_proto::read(payload, &mut lines),
-        _ => log_json::read(payload, &mut lines),
+    let read_as = |payload, lines: &mut _| match format {
+        Format::OtlpJson => otlp_json::read(payload, lines),
+        Format::OtlpProto => otlp_proto::read(payload, lines),
+        _ => log_json::read(payload, lines),
     };
+    let repaired: String;
+    let mut lines: Lines<'_> = std::mem::take(scratch).recycle();
+    let mut read = read_as(payload, &mut lines);
     let mut out = Outlet::new(sink);
+    if read.is_err() && format != Format::OtlpProto && std::str::from_utf8(payload).is_err() {
+        // Collectors pass on what programs wrote: a line with a bad byte is still worth having.
+        repaired = String::from_utf8_lossy(payload).into_owned();
+        lines = lines.recycle();
+        read = read_as(repaired.as_bytes(), &mut lines);
+        out.decoded.replaced += 1;
+    }
     if read.is_ok() {
         lines.emit(&mut out);
     }

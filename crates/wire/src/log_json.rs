@@ -325,6 +325,8 @@ mod tests {
             decode_to_text(Format::LogJson, lines.as_bytes()).unwrap().1,
             ["- - {} a", "- - {host=h} b"]
         );
+        let (decoded, items) = decode_to_text(Format::LogJson, b"{\"msg\":\"a\xffb\"}").unwrap();
+        assert_eq!((decoded.replaced, items), (1, vec!["- - {} a\u{fffd}b".to_owned()]));
         for blank in [r#"{"message":""}"#, r#"{"log":"\n","stream":"stdout"}"#] {
             let (decoded, items) = decode_to_text(Format::LogJson, blank.as_bytes()).unwrap();
             assert_eq!(

@@ -20,6 +20,9 @@ use crate::json::{Scalar, Text};
 use crate::limits::ITEMS_MAX;
 use crate::time;
 
+/// Objects of any kind in one record; a megabyte of small lines has fewer.
+const OBJECTS_MAX: usize = 1 << 16;
+
 #[derive(Deserialize)]
 struct Request<'a> {
     #[serde(borrow, rename = "resourceLogs", alias = "resource_logs")]
@@ -129,6 +132,12 @@ pub(crate) fn read<'a>(payload: &'a [u8], lines: &mut Lines<'a>) -> Result<(), D
     if payload.is_empty() {
         return Err(DecodeError::new("empty record, expected a JSON object"));
     }
+    // Counted before, since an empty object of two bytes becomes a structure of hundreds.
+    if payload.iter().filter(|b| **b == b'{').count() > OBJECTS_MAX {
+        return Err(DecodeError::new(&format!(
+            "too many objects, expected at most {OBJECTS_MAX} a record"
+        )));
+    }
     for request in serde_json::Deserializer::from_slice(payload).into_iter::<Request<'_>>() {
         let request = request.map_err(|error| DecodeError::json(&error, (1, 1)))?;
         for logs in request.resource_logs {
@@ -228,6 +237,7 @@ fn take_attribute<'a>(attribute: KeyValue<'a>, found: &mut Found<'a>) {
 
 #[cfg(test)]
 mod tests {
+    use super::OBJECTS_MAX;
     use crate::decoder::decode_to_text;
     use crate::format::Format;
 
@@ -306,6 +316,12 @@ mod tests {
             let decoded = decode_to_text(Format::OtlpJson, record(blank).as_bytes()).unwrap().0;
             assert_eq!((decoded.items, decoded.empty), (0, 1), "{blank}");
         }
+        let flood = format!(
+            r#"{{"resourceLogs":[{{"scopeLogs":[{{"logRecords":[{}{{}}]}}]}}]}}"#,
+            "{},".repeat(OBJECTS_MAX)
+        );
+        let error = decode_to_text(Format::OtlpJson, flood.as_bytes()).unwrap_err();
+        assert_eq!(error.to_string(), "too many objects, expected at most 65536 a record");
         let cases = [
             ("{}", "missing field `resourceLogs` at line 1 byte 2"),
             ("", "empty record, expected a JSON object"),

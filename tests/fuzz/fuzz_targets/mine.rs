@@ -1,11 +1,11 @@
-//! The miner on arbitrary lines: no panic, the same line twice has the same id, no control character in a template's text,
+//! The miner, and the joiner of traces, on arbitrary lines: no panic, the same line twice has the same id, no control character in a template's text,
 //! and memory stays bounded however long it goes on.
 #![no_main]
 
 use std::cell::RefCell;
 
-use foreshock_domain::Level;
-use foreshock_logs::Miner;
+use foreshock_domain::{Level, Timestamp};
+use foreshock_logs::{LinePlace, Miner, TraceJoiner, telling_line};
 use libfuzzer_sys::fuzz_target;
 
 /// Small, so that eviction is met all the time.
@@ -36,7 +36,11 @@ fn feed(miner: &mut Miner, text: &str, level: Option<Level>) {
         assert!(!again.first_seen, "seen twice for the first time");
         // A template that is pushed out takes what it had merged with it; its lines then begin anew.
         if miner.evicted() == evicted {
-            assert_eq!(miner.canonical(first.id), miner.canonical(again.id), "two ids for one line");
+            assert_eq!(
+                miner.canonical(first.id),
+                miner.canonical(again.id),
+                "two ids for one line"
+            );
         }
         if let Some(text) = miner.template(miner.canonical(again.id)) {
             assert!(!text.contains(char::is_control), "a control character in {text:?}");
@@ -45,9 +49,18 @@ fn feed(miner: &mut Miner, text: &str, level: Option<Level>) {
 }
 
 fuzz_target!(|data: &[u8]| {
-    let Some((first, rest)) = data.split_first() else { return };
+    let Some((first, rest)) = data.split_first() else {
+        return;
+    };
     let level = LEVELS[*first as usize % LEVELS.len()];
     let text = String::from_utf8_lossy(rest);
+    let (told, lines) = telling_line(&text);
+    assert!(text.contains(told) && lines > 0);
+    let mut joiner = TraceJoiner::default();
+    for (i, line) in (0..).zip(text.split('\n')) {
+        let place = joiner.place(line, level, Timestamp::from_millis(i));
+        assert!(i > 0 || place == LinePlace::Head, "a first line is a head");
+    }
     feed(&mut Miner::with_forms_max(64), &text, level);
     OLD.with_borrow_mut(|(miner, inputs)| {
         feed(miner, &text, level);
