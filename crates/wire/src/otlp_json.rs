@@ -24,6 +24,7 @@ use crate::time;
 const OBJECTS_MAX: usize = 1 << 16;
 
 #[derive(Deserialize)]
+#[serde(expecting = "an object with resourceLogs")]
 struct Request<'a> {
     #[serde(borrow, rename = "resourceLogs", alias = "resource_logs")]
     resource_logs: Vec<ResourceLogs<'a>>,
@@ -327,7 +328,7 @@ mod tests {
             ("", "empty record, expected a JSON object"),
             (
                 "7",
-                "invalid type: integer `7`, expected struct Request at line 1 byte 1",
+                "invalid type: integer `7`, expected an object with resourceLogs at line 1 byte 1",
             ),
         ];
         for (payload, expected) in cases {
