@@ -134,7 +134,37 @@ def declared_incident():
     case.write()
 
 
+def mixed_envelopes():
+    """One topic with syslog, container lines in pieces, logfmt and JSON; stack traces of a kind never seen before over many
+    records, then a fatal line that comes in two pieces."""
+    case, rng = Case("mixed_envelopes"), random.Random(6)
+
+    def day(second):
+        return (START + timedelta(seconds=second)).strftime("%b %e %H:%M:%S")
+
+    for s in range(0, 4200, 3):
+        took = rng.randrange(5, 40)
+        case.record("logs", s, f"<14>{day(s)} web-1 shop[77]: order {rng.randrange(10**6)} took {took} ms", "web-1")
+        if not 3600 <= s < 3720:
+            line = f"level=info msg=\"cart {rng.randrange(10**6)} read in {took} ms\""
+            case.record("logs", s, f"{at(s)} stdout F {line}", "cart-1")
+        if s % 60 == 0:
+            case.record("logs", s, json.dumps(
+                {"ts": at(s), "level": "info", "host": "web-1", "msg": f"{rng.randrange(9)} sessions swept"}), "web-1")
+            case.record("logs", s, f"{at(s)} stdout P cart table \n{at(s)} stdout F written, {took} pages", "cart-1")
+    for s in range(3000, 3600, 9):
+        trace = ["\x1b[31mERROR\x1b[0m store refused the write", "java.io.IOException: no space left",
+                 "\tat shop.Cart.store(Cart.java:%d)" % rng.randrange(10, 99), "\tat shop.Cart.run(Cart.java:7)",
+                 "Caused by: java.nio.file.FileSystemException: /data", "\t... 12 more"]
+        for line in trace:
+            case.record("logs", s, f"{at(s)} stderr F {line}", "cart-1")
+    case.record("logs", 3599, f"{at(3599)} stderr P FATAL cart can't go on: ", "cart-1")
+    case.record("logs", 3599, f"{at(3599)} stderr F disk full", "cart-1")
+    case.write()
+
+
 if __name__ == "__main__":
+    mixed_envelopes()
     leak_then_down()
     new_lines_then_fatal()
     silent_host()

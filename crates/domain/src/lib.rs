@@ -19,6 +19,8 @@ mod score;
 mod signal;
 mod time;
 
+pub mod text;
+
 pub use clock::{Progress, Tick, Upstream};
 pub use detector::{Detector, Learning};
 pub use entity::{Entity, Labels, Series, SeriesId};

@@ -29,6 +29,20 @@ counters! {
     samples,
     /// Log lines taken into a window.
     lines,
+    /// Log lines that were joined to the line before them: the rest of a stack trace, pieces of a long line.
+    lines_joined,
+    /// Log lines with nothing in them.
+    lines_empty,
+    /// Log lines without a time that can be read, which count at the log's own.
+    lines_untimed,
+    /// Log lines that are not in the format of their source and were taken as raw text.
+    lines_unlike,
+    /// Log lines with bytes that are not UTF-8, which became U+FFFD.
+    lines_replaced,
+    /// Log lines that were cut for their length.
+    lines_cut,
+    /// Log lines out of which terminal escapes or control characters were taken.
+    lines_cleaned,
     /// Incidents declared by others.
     incidents,
     /// Records that could not be read and went to dead letters.

@@ -5,6 +5,8 @@ use std::fmt;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
+use foreshock_domain::text::is_unprintable;
+
 use crate::screen::{Paint, Style};
 
 /// Exit codes, after `sysexits.h`.
@@ -136,7 +138,7 @@ impl std::error::Error for CommandError {}
 
 /// What comes from files and brokers can't be trusted with the terminal.
 fn one_line(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+    text.chars().map(|c| if is_unprintable(c) { ' ' } else { c }).collect()
 }
 
 #[cfg(test)]
@@ -155,6 +157,6 @@ mod tests {
 
     #[test]
     fn the_terminal_is_not_for_control_characters() {
-        assert_eq!(one_line("a\u{1b}[31m\nb"), "a [31m b");
+        assert_eq!(one_line("a\u{1b}[31m\nb\u{202e}c"), "a [31m b c");
     }
 }

@@ -120,7 +120,7 @@ fn a_wrong_configuration_is_78_and_says_where() {
         (
             "unknown format",
             LEAST.replace("telegraf_json", "telegraf"),
-            "error: unknown value `telegraf`\n  where: F line 5, key source[0].format\n  expected: one of `telegraf_json`, `plain_json`, `log_text`, `log_json`, `incident_json`\n",
+            "error: unknown value `telegraf`\n  where: F line 5, key source[0].format\n  expected: one of `telegraf_json`, `plain_json`, `log_text`, `log_json`, `syslog`, `logfmt`, `cri`, `otlp_json`, `otlp_proto`, `log`, `incident_json`\n",
         ),
         (
             "too late",

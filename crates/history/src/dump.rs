@@ -13,7 +13,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use foreshock_domain::{Input, Timestamp};
-use foreshock_wire::{DecodeError, Decoder, Format, limits};
+use foreshock_wire::{DecodeError, Decoder, Format, Near, Origin, limits};
 
 use crate::open::{LineRead, Opened, open};
 
@@ -104,6 +104,8 @@ pub struct Dump {
     key_labels: Vec<String>,
     line: u64,
     last_at: Option<Timestamp>,
+    /// When the file was last written to, where it is one.
+    written_at: Option<Timestamp>,
     ended: bool,
 }
 
@@ -117,7 +119,14 @@ impl Dump {
             path: path.into(),
             source,
         })?;
-        Ok(Self::new(path, format, opened))
+        let mut dump = Self::new(path, format, opened);
+        // Times without a year are of the year before the file was last written to.
+        let written = std::fs::metadata(path).and_then(|m| m.modified()).ok();
+        let since = written.and_then(|at| at.duration_since(std::time::UNIX_EPOCH).ok());
+        dump.written_at = since
+            .and_then(|since| i64::try_from(since.as_millis()).ok())
+            .map(Timestamp::from_millis);
+        Ok(dump)
     }
 
     /// A dump that is open already; `path` is its name in errors.
@@ -131,6 +140,7 @@ impl Dump {
             key_labels: Vec::new(),
             line: 0,
             last_at: None,
+            written_at: None,
             ended: false,
         }
     }
@@ -183,8 +193,12 @@ impl Dump {
             key.get_or_insert_with(|| key_of(&input, labels));
         };
         let (path, line) = (&self.path, self.line);
+        let origin = Origin {
+            key: b"",
+            near: self.last_at.or(self.written_at).map(Near::Before),
+        };
         self.decoder
-            .decode(&payload, sink)
+            .decode_from(&payload, origin, sink)
             .map_err(|reason| DumpError::Record {
                 path: path.clone(),
                 line,

@@ -7,6 +7,15 @@ use foreshock_domain::{Millis, Timestamp};
 use foreshock_wire::{Format, time};
 use serde_json::{Map, Value};
 
+/// Whether the times of a format can be moved.
+#[must_use]
+pub const fn is_movable(format: Format) -> bool {
+    matches!(
+        format,
+        Format::TelegrafJson | Format::PlainJson | Format::LogJson | Format::IncidentJson
+    )
+}
+
 /// The record with its times moved by `by`; `None` for raw text and for what is no JSON. Times in whole seconds move by
 /// whole seconds, so `by` should be a multiple of 1000.
 #[must_use]
@@ -15,7 +24,14 @@ pub fn shift(payload: &[u8], format: Format, by: Millis) -> Option<Vec<u8>> {
         Format::TelegrafJson | Format::PlainJson => &["timestamp"],
         Format::LogJson => &["@timestamp", "timestamp", "time", "ts"],
         Format::IncidentJson => &["onset", "end"],
-        Format::LogText => return None,
+        // Their times stand where only the decoder finds them, or are no JSON.
+        Format::LogText
+        | Format::Syslog
+        | Format::Logfmt
+        | Format::Cri
+        | Format::OtlpJson
+        | Format::OtlpProto
+        | Format::Log => return None,
     };
     let mut record: Value = serde_json::from_slice(payload).ok()?;
     match &mut record {

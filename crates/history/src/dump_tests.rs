@@ -52,6 +52,25 @@ fn a_line_without_a_time_has_that_of_the_line_before() {
 }
 
 #[test]
+fn times_without_a_year_are_near_the_day_the_file_was_written() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("syslog");
+    std::fs::write(&path, "Dec 31 23:59:59 web-1 app: a\nJan  1 00:00:01 web-1 app: b\n").unwrap();
+    let written = std::time::UNIX_EPOCH + std::time::Duration::from_secs(1_767_226_000); // 2026-01-01 00:06:40
+    std::fs::File::options()
+        .append(true)
+        .open(&path)
+        .unwrap()
+        .set_modified(written)
+        .unwrap();
+    let times: Vec<i64> = Dump::open(&path, Format::Syslog)
+        .unwrap()
+        .map(|r| r.unwrap().at.as_millis() / 1_000)
+        .collect();
+    assert_eq!(times, [1_767_225_599, 1_767_225_601]);
+}
+
+#[test]
 fn errors_say_file_and_line_and_end_the_dump() {
     let long = "x".repeat(limits::PAYLOAD_BYTES_MAX + 1);
     let cases = [

@@ -10,7 +10,9 @@ use std::fs::{self, File};
 use std::io::{self, BufReader, BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
 
-use foreshock_logs::{Miner, TemplateId};
+use foreshock_domain::{Input, Timestamp};
+use foreshock_logs::{LinePlace, Miner, TemplateId, TraceJoiner, telling_line};
+use foreshock_wire::{Decoder, Format, Near, Origin};
 
 use crate::open::{LineRead, open};
 
@@ -28,6 +30,9 @@ const PROGRESS_LINES: u64 = 4_096;
 pub struct TemplatesOptions {
     /// Log file, plain, `.gz` or `.zst`; `-` is standard input. Bytes that are no UTF-8 count as U+FFFD.
     pub input: PathBuf,
+    /// Envelope of the lines, which is taken off before they are mined; the lines of a stack trace then have the template of its
+    /// first. `None`: each line is mined as it stands.
+    pub format: Option<Format>,
     /// CSV to write: `line,template_id,template`, one row per line of the input, in order, lines counted from 1.
     pub output: PathBuf,
 }
@@ -94,6 +99,54 @@ struct Mined {
     /// As they were when the templates were first seen.
     texts: BTreeMap<TemplateId, String>,
     summary: TemplatesSummary,
+    envelope: Option<Envelope>,
+}
+
+/// Takes lines out of their envelope and tells the rest of a trace from its head.
+struct Envelope {
+    decoder: Decoder,
+    joiner: TraceJoiner,
+    last_at: Timestamp,
+    last_id: Option<TemplateId>,
+}
+
+impl Envelope {
+    fn new(format: Format) -> Self {
+        Self {
+            decoder: Decoder::new(format),
+            joiner: TraceJoiner::default(),
+            last_at: Timestamp::EARLIEST,
+            last_id: None,
+        }
+    }
+
+    /// Template of a line: of its first message, where it holds several; `None` where it is not for the miner. What no record
+    /// may be is mined as it stands.
+    fn mine(&mut self, line: &[u8], mine: &mut dyn FnMut(&str) -> TemplateId) -> TemplateId {
+        let (joiner, last_at, last_id) = (&mut self.joiner, &mut self.last_at, &mut self.last_id);
+        let mut id = None;
+        let origin = Origin {
+            key: b"",
+            near: (*last_at > Timestamp::EARLIEST).then_some(Near::Before(*last_at)),
+        };
+        let read = self.decoder.decode_from(line, origin, &mut |input| {
+            let (Input::Line(line), None) = (&input, id) else {
+                return;
+            };
+            *last_at = line.at.unwrap_or(*last_at);
+            let place = joiner.place(line.message, line.level, *last_at);
+            id = match (place, *last_id) {
+                (LinePlace::Rest, Some(head)) => Some(head),
+                _ => Some(mine(telling_line(line.message).0)),
+            };
+            *last_id = id;
+        });
+        match (read, id) {
+            (_, Some(id)) => id,
+            (Ok(_), None) => mine(""),
+            (Err(_), None) => mine(&String::from_utf8_lossy(line)),
+        }
+    }
 }
 
 fn mine(options: &TemplatesOptions, ids: &Path, progress: &mut dyn FnMut(u64)) -> Result<Mined, TemplatesError> {
@@ -101,6 +154,7 @@ fn mine(options: &TemplatesOptions, ids: &Path, progress: &mut dyn FnMut(u64)) -
         miner: Miner::with_forms_max(FORMS_MAX),
         texts: BTreeMap::new(),
         summary: TemplatesSummary::default(),
+        envelope: options.format.map(Envelope::new),
     };
     let unread = |line: u64| {
         move |source| TemplatesError::Read {
@@ -125,7 +179,7 @@ fn mine(options: &TemplatesOptions, ids: &Path, progress: &mut dyn FnMut(u64)) -
             LineRead::Line => {}
             LineRead::TooLong => mined.summary.lines_too_long += 1,
         }
-        let id = mined.mine(&String::from_utf8_lossy(&line));
+        let id = mined.mine(&line);
         spill.write_all(&id.0.to_le_bytes()).map_err(unwritten)?;
         if mined.summary.lines.is_multiple_of(PROGRESS_LINES) {
             progress(input.bytes_taken());
@@ -138,14 +192,25 @@ fn mine(options: &TemplatesOptions, ids: &Path, progress: &mut dyn FnMut(u64)) -
 }
 
 impl Mined {
-    fn mine(&mut self, line: &str) -> TemplateId {
-        let mined = self.miner.mine(line, None);
-        self.summary.lines += 1;
-        if mined.first_seen && self.texts.len() < TEXTS_MAX {
-            self.texts
-                .insert(mined.id, self.miner.template(mined.id).unwrap_or_default());
+    fn mine(&mut self, line: &[u8]) -> TemplateId {
+        let Self {
+            miner,
+            texts,
+            summary,
+            envelope,
+        } = self;
+        summary.lines += 1;
+        let mut mine = |message: &str| {
+            let mined = miner.mine(message, None);
+            if mined.first_seen && texts.len() < TEXTS_MAX {
+                texts.insert(mined.id, miner.template(mined.id).unwrap_or_default());
+            }
+            mined.id
+        };
+        match envelope {
+            Some(envelope) => envelope.mine(line, &mut mine),
+            None => mine(&String::from_utf8_lossy(line)),
         }
-        mined.id
     }
 
     fn write_rows(&mut self, ids: &Path, rows: &Path) -> io::Result<()> {
@@ -208,9 +273,14 @@ mod tests {
     use super::*;
 
     fn run(input: &[u8]) -> (Vec<Vec<String>>, TemplatesSummary) {
+        run_as(None, input)
+    }
+
+    fn run_as(format: Option<Format>, input: &[u8]) -> (Vec<Vec<String>>, TemplatesSummary) {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let options = TemplatesOptions {
             input: folder.path().join("in.log"),
+            format,
             output: folder.path().join("out.csv"),
         };
         fs::write(&options.input, input).expect("written");
@@ -255,6 +325,30 @@ mod tests {
     }
 
     #[test]
+    fn envelopes_are_taken_off_and_traces_joined() {
+        let log = "<11>Jan 31 12:00:00 web-1 app[7]: request 17 failed\n\
+                   2026-01-31T12:00:00Z stdout F \\tat nothing\n\
+                   {\"msg\":\"request 18 failed\",\"ts\":\"2026-01-31T12:00:01Z\"}\n\
+                   \tat com.example.A.b(A.java:12)\n\
+                   Caused by: java.io.IOException\n\
+                   \x1b[31mnext\x1b[0m\n";
+        let (rows, _) = run_as(Some(Format::Log), log.as_bytes());
+        let texts: Vec<&str> = rows.iter().map(|r| r[2].as_str()).collect();
+        let failed = "request <*> failed";
+        assert_eq!(texts, [failed, "\\tat nothing", failed, failed, failed, "next"]);
+    }
+
+    #[test]
+    fn no_template_holds_what_a_terminal_obeys() {
+        let hostile = "\u{1b}]0;owned\u{7} \u{1b}[2Jx \u{9b}1A user\u{202e}txt a\u{0}b\n";
+        for format in [None, Some(Format::LogText), Some(Format::Log)] {
+            let (rows, _) = run_as(format, hostile.as_bytes());
+            let text = &rows[0][2];
+            assert!(!text.contains(foreshock_domain::text::is_unprintable), "{text:?}");
+        }
+    }
+
+    #[test]
     fn any_bytes_will_do() {
         for (name, bytes, lines) in [
             ("empty", vec![], 0),
@@ -274,6 +368,7 @@ mod tests {
         let missing = templates(
             &TemplatesOptions {
                 input: input.clone(),
+                format: None,
                 output,
             },
             &mut |_| {},
@@ -284,7 +379,14 @@ mod tests {
         );
         fs::write(&input, "a line\n").expect("written");
         let output = folder.path().join("no/folder/out.csv");
-        let unwritable = templates(&TemplatesOptions { input, output }, &mut |_| {});
+        let unwritable = templates(
+            &TemplatesOptions {
+                input,
+                format: None,
+                output,
+            },
+            &mut |_| {},
+        );
         assert!(
             matches!(unwritable, Err(TemplatesError::Write { .. })),
             "{unwritable:?}"

@@ -1,5 +1,6 @@
 //! A form: the masked tokens of a line, or of many lines that merging found to be one template.
 
+use foreshock_domain::text::printable;
 use serde::{Deserialize, Serialize};
 
 use crate::mask::{introduces_name, is_anchor};
@@ -43,7 +44,9 @@ impl Form {
             before = word;
             if text.len() < TEXT_BYTES_MAX {
                 text.push_str(if i > 0 { " " } else { "" });
-                text.push_str(&String::from_utf8_lossy(word.get(..TEXT_BYTES_MAX).unwrap_or(word)));
+                let word = String::from_utf8_lossy(word.get(..TEXT_BYTES_MAX).unwrap_or(word));
+                // Templates are shown to people: nothing in them may speak to a terminal.
+                text.push_str(&printable(&word));
                 text.push_str(if token.variable { WILD_TEXT } else { "" });
             }
         }

@@ -17,8 +17,10 @@ mod rules;
 mod template;
 mod tokens;
 mod tombstones;
+mod trace;
 
 pub use bank::{GATE_SURPRISE, TEMPLATES_MAX, TemplateBank, TemplateCount, TemplateVerdict};
 pub use miner::{MinedLine, Miner};
 pub use rules::MiningRules;
 pub use template::TemplateId;
+pub use trace::{LinePlace, TraceJoiner, telling_line};

@@ -1,8 +1,15 @@
-use foreshock_domain::Input;
+use foreshock_domain::{Input, Timestamp};
+use serde::{Deserialize, Serialize};
 
 use crate::error::DecodeError;
+use crate::fields::Lines;
 use crate::format::Format;
-use crate::{incident_json, limits, log_json, log_text, plain_json, telegraf_json};
+use crate::labels::Label;
+use crate::log_auto::{self, Whole};
+use crate::outlet::Outlet;
+use crate::{
+    cri, incident_json, limits, log_json, log_text, logfmt, otlp_json, otlp_proto, plain_json, syslog, telegraf_json,
+};
 
 /// What a record held.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -16,6 +23,51 @@ pub struct Decoded {
     pub replaced: usize,
     /// Messages that were cut at [`limits::MESSAGE_BYTES_MAX`].
     pub cut: usize,
+    /// Messages out of which terminal escapes or control characters were taken.
+    pub cleaned: usize,
+    /// Log lines with nothing in them, which are left out.
+    pub empty: usize,
+    /// Log lines without a time that can be read; the log's own counts.
+    pub untimed: usize,
+    /// Lines that were not in the format and were taken as raw text.
+    pub unlike: usize,
+    /// Pieces that were joined to a line before them.
+    pub joined: usize,
+}
+
+/// What the log says of a record beside its value.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Origin<'a> {
+    /// The record's key: pieces of a line are joined only under the same.
+    pub key: &'a [u8],
+    /// About when the line was written, for times that name no year.
+    pub near: Option<Near>,
+}
+
+/// A time near that of a line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Near {
+    /// The log's own timestamp of the record: no line is much later.
+    Record(Timestamp),
+    /// The time of a line before, or of its file: a line may be later by any length of time.
+    Before(Timestamp),
+}
+
+impl Near {
+    /// The time.
+    #[must_use]
+    pub const fn at(self) -> Timestamp {
+        match self {
+            Self::Record(at) | Self::Before(at) => at,
+        }
+    }
+}
+
+/// What a decoder must remember from one record to the next: lines whose ends have not come. Part of a partition's state;
+/// empty for nearly all formats, and bounded.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Memory {
+    pieces: cri::Pieces,
 }
 
 /// Reads the records of one input topic.
@@ -45,6 +97,7 @@ pub struct Decoder {
     format: Format,
     payload_bytes_max: usize,
     scratch: Scratch,
+    memory: Memory,
 }
 
 /// What a format keeps between records: always empty, only capacity.
@@ -52,8 +105,10 @@ pub struct Decoder {
 enum Scratch {
     Telegraf(telegraf_json::Metrics<'static>),
     Plain(plain_json::Points<'static>),
-    LogText(log_text::Text),
-    LogJson(log_json::Lines<'static>),
+    /// The formats whose lines are structured.
+    Structured(Lines<'static>),
+    /// The formats of text lines; structured lines are for [`Format::Log`].
+    Text(Vec<Label<'static>>, Lines<'static>),
     Incident(incident_json::Incidents),
 }
 
@@ -70,15 +125,31 @@ impl Decoder {
         let scratch = match format {
             Format::TelegrafJson => Scratch::Telegraf(telegraf_json::Metrics::default()),
             Format::PlainJson => Scratch::Plain(plain_json::Points::default()),
-            Format::LogText => Scratch::LogText(log_text::Text),
-            Format::LogJson => Scratch::LogJson(log_json::Lines::default()),
+            Format::LogText | Format::Syslog | Format::Logfmt | Format::Cri | Format::Log => {
+                Scratch::Text(Vec::new(), Lines::default())
+            }
+            Format::LogJson | Format::OtlpJson | Format::OtlpProto => Scratch::Structured(Lines::default()),
             Format::IncidentJson => Scratch::Incident(incident_json::Incidents::default()),
         };
         Self {
             format,
             payload_bytes_max: bytes,
             scratch,
+            memory: Memory::default(),
         }
+    }
+
+    /// The same with what another decoder of this format remembered.
+    #[must_use]
+    pub fn remembering(mut self, memory: Memory) -> Self {
+        self.memory = memory;
+        self
+    }
+
+    /// What it remembers of the records so far.
+    #[must_use]
+    pub const fn memory(&self) -> &Memory {
+        &self.memory
     }
 
     /// What it reads.
@@ -87,11 +158,24 @@ impl Decoder {
         self.format
     }
 
+    /// As [`Self::decode_from`], of a record of which nothing but the value is known.
+    ///
+    /// # Errors
+    /// See there.
+    pub fn decode(&mut self, payload: &[u8], sink: &mut dyn FnMut(Input<'_>)) -> Result<Decoded, DecodeError> {
+        self.decode_from(payload, Origin::default(), sink)
+    }
+
     /// Calls `sink` once per item of the record, in the order of the record.
     ///
     /// # Errors
     /// All or nothing: when the record is refused the sink was not called. Nothing of a refused record is remembered.
-    pub fn decode(&mut self, payload: &[u8], sink: &mut dyn FnMut(Input<'_>)) -> Result<Decoded, DecodeError> {
+    pub fn decode_from(
+        &mut self,
+        payload: &[u8],
+        origin: Origin<'_>,
+        sink: &mut dyn FnMut(Input<'_>),
+    ) -> Result<Decoded, DecodeError> {
         if payload.len() > self.payload_bytes_max {
             let (found, max) = (payload.len(), self.payload_bytes_max);
             return Err(DecodeError::new(&format!(
@@ -101,11 +185,112 @@ impl Decoder {
         match &mut self.scratch {
             Scratch::Telegraf(metrics) => telegraf_json::decode(metrics, payload, sink),
             Scratch::Plain(points) => plain_json::decode(points, payload, sink),
-            Scratch::LogText(text) => text.decode(payload, sink),
-            Scratch::LogJson(lines) => log_json::decode(lines, payload, sink),
+            Scratch::Structured(lines) => structured(self.format, lines, payload, sink),
+            Scratch::Text(labels, lines) => {
+                let mut out = Outlet::new(sink);
+                text(self.format, labels, lines, &mut self.memory, payload, origin, &mut out)?;
+                Ok(out.decoded)
+            }
             Scratch::Incident(incidents) => incidents.decode_record(payload, sink),
         }
     }
+}
+
+/// Reads a record of structured lines.
+fn structured(
+    format: Format,
+    scratch: &mut Lines<'static>,
+    payload: &[u8],
+    sink: &mut dyn FnMut(Input<'_>),
+) -> Result<Decoded, DecodeError> {
+    let read_as = |payload, lines: &mut _| match format {
+        Format::OtlpJson => otlp_json::read(payload, lines),
+        Format::OtlpProto => otlp_proto::read(payload, lines),
+        _ => log_json::read(payload, lines),
+    };
+    let repaired: String;
+    let mut lines: Lines<'_> = std::mem::take(scratch).recycle();
+    let mut read = read_as(payload, &mut lines);
+    let mut out = Outlet::new(sink);
+    if read.is_err() && format != Format::OtlpProto && std::str::from_utf8(payload).is_err() {
+        // Collectors pass on what programs wrote: a line with a bad byte is still worth having.
+        repaired = String::from_utf8_lossy(payload).into_owned();
+        lines = lines.recycle();
+        read = read_as(repaired.as_bytes(), &mut lines);
+        out.decoded.replaced += 1;
+    }
+    if read.is_ok() {
+        lines.emit(&mut out);
+    }
+    *scratch = lines.recycle();
+    read.map(|()| out.decoded)
+}
+
+/// Reads a record of text lines. Only too many of them refuse it.
+fn text(
+    format: Format,
+    labels: &mut Vec<Label<'static>>,
+    scratch: &mut Lines<'static>,
+    memory: &mut Memory,
+    payload: &[u8],
+    origin: Origin<'_>,
+    out: &mut Outlet<'_>,
+) -> Result<(), DecodeError> {
+    if format == Format::Log {
+        let whole = log_auto::whole(payload);
+        if whole != Whole::Text {
+            let mut lines: Lines<'_> = std::mem::take(scratch).recycle();
+            let is_read = log_auto::structured(whole, payload, &mut lines);
+            if is_read {
+                lines.emit(out);
+            }
+            *scratch = lines.recycle();
+            if is_read {
+                return Ok(());
+            }
+        }
+    }
+    let payload = payload.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(payload);
+    // Frames that say their length are syslog's alone: a number before a `<` is nothing in other text.
+    if format == Format::Syslog || (format == Format::Log && syslog::is_line(payload)) {
+        if syslog::Frames(payload).nth(limits::ITEMS_MAX).is_some() {
+            return Err(too_many_lines());
+        }
+        for frame in syslog::Frames(payload) {
+            if format == Format::Syslog || syslog::is_line(frame) {
+                syslog::line(frame, origin.near, labels, out);
+            } else {
+                log_auto::line(frame, origin.key, origin.near, &mut memory.pieces, labels, out);
+            }
+        }
+        return Ok(());
+    }
+    // White space at an end stays: a piece of a line may end with it.
+    let lines = || {
+        payload
+            .split(|b| *b == b'\n')
+            .filter(|line| !line.trim_ascii().is_empty())
+    };
+    if lines().nth(limits::ITEMS_MAX).is_some() {
+        return Err(too_many_lines());
+    }
+    for bytes in lines() {
+        let bytes = bytes.strip_suffix(b"\r").unwrap_or(bytes);
+        match format {
+            Format::Logfmt => logfmt::line(bytes, out),
+            Format::Cri => memory.pieces.line(bytes, origin.key, out),
+            Format::Log => log_auto::line(bytes, origin.key, origin.near, &mut memory.pieces, labels, out),
+            _ => log_text::line(bytes, out),
+        }
+    }
+    Ok(())
+}
+
+fn too_many_lines() -> DecodeError {
+    DecodeError::new(&format!(
+        "too many lines, expected at most {} a record",
+        limits::ITEMS_MAX
+    ))
 }
 
 /// Decodes a record and writes each item as one line, for case tables.
@@ -166,10 +351,22 @@ mod tests {
         for format in Format::ALL {
             let mut decoder = Decoder::new(format);
             // Good items first, so that there is something to leave behind.
-            let bad = br#"[{"name":"a","value":1,"fields":{"x":1},"message":"m","entity":"e","onset":1000000000},7]"#;
-            let refused = decoder.decode(bad, &mut |_| assert_eq!(format, Format::LogText, "all or nothing"));
-            assert_eq!(refused.is_err(), format != Format::LogText);
-            let good = br#"{"name":"b","value":2,"fields":{"x":1},"message":"m","entity":"e","onset":1000000000}"#;
+            let bad: &[u8] = match format {
+                Format::OtlpJson => {
+                    br#"{"resourceLogs":[{"scopeLogs":[{"logRecords":[{"body":{"stringValue":"m"}}]}]}]}{"resourceLogs":7}"#
+                }
+                Format::OtlpProto => b"\x0a\x09\x12\x07\x12\x05\x2a\x03\x0a\x01m\x0a\xff",
+                _ => br#"[{"name":"a","value":1,"fields":{"x":1},"message":"m","entity":"e","onset":1000000000},7]"#,
+            };
+            let refused = decoder.decode(bad, &mut |_| assert!(format.is_lenient(), "all or nothing"));
+            assert_eq!(refused.is_err(), !format.is_lenient(), "{format}");
+            let good: &[u8] = match format {
+                Format::OtlpJson => {
+                    br#"{"resourceLogs":[{"scopeLogs":[{"logRecords":[{"body":{"stringValue":"m"}}]}]}]}"#
+                }
+                Format::OtlpProto => b"\x0a\x09\x12\x07\x12\x05\x2a\x03\x0a\x01m",
+                _ => br#"{"name":"b","value":2,"fields":{"x":1},"message":"m","entity":"e","onset":1000000000}"#,
+            };
             assert_eq!(decoder.decode(good, &mut |_| {}).unwrap().items, 1, "{format}");
         }
     }

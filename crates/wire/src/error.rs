@@ -1,5 +1,7 @@
 use std::fmt;
 
+use foreshock_domain::text::is_unprintable;
+
 use crate::limits::prefix;
 
 /// Longest part of a reason that may repeat bytes of the record.
@@ -81,7 +83,7 @@ fn bounded(reason: &str) -> Box<str> {
     let mut out = String::with_capacity(reason.len().min(ECHO_BYTES_MAX + EXPECTED_BYTES_MAX + 3));
     for (part, bytes_max) in [(found, ECHO_BYTES_MAX), (expected, EXPECTED_BYTES_MAX)] {
         let kept = prefix(part, bytes_max);
-        out.extend(kept.chars().map(|c| if c.is_control() { ' ' } else { c }));
+        out.extend(kept.chars().map(|c| if is_unprintable(c) { ' ' } else { c }));
         if kept.len() < part.len() {
             out.push('…');
         }

@@ -15,17 +15,35 @@ pub enum Format {
     LogText,
     /// One JSON object a log line: Filebeat, Fluent Bit, Vector, loggers that write JSON.
     LogJson,
+    /// Syslog, RFC 3164 and RFC 5424.
+    Syslog,
+    /// `key=value` lines, as Go services write them.
+    Logfmt,
+    /// Lines of Kubernetes container runtimes: time, stream, `P` or `F`, message.
+    Cri,
+    /// OpenTelemetry logs as JSON.
+    OtlpJson,
+    /// OpenTelemetry logs as protobuf.
+    OtlpProto,
+    /// Any of the log formats, told line by line.
+    Log,
     /// Failures declared by somebody else: `entity`, `class`, `onset`, `end`, `summary`.
     IncidentJson,
 }
 
 impl Format {
     /// Every format, in the order of the documentation.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 11] = [
         Self::TelegrafJson,
         Self::PlainJson,
         Self::LogText,
         Self::LogJson,
+        Self::Syslog,
+        Self::Logfmt,
+        Self::Cri,
+        Self::OtlpJson,
+        Self::OtlpProto,
+        Self::Log,
         Self::IncidentJson,
     ];
 
@@ -37,8 +55,29 @@ impl Format {
             Self::PlainJson => "plain_json",
             Self::LogText => "log_text",
             Self::LogJson => "log_json",
+            Self::Syslog => "syslog",
+            Self::Logfmt => "logfmt",
+            Self::Cri => "cri",
+            Self::OtlpJson => "otlp_json",
+            Self::OtlpProto => "otlp_proto",
+            Self::Log => "log",
             Self::IncidentJson => "incident_json",
         }
+    }
+
+    /// Whether a record is lines of text, of which any will do: what is not in the format is taken as raw text.
+    #[must_use]
+    pub const fn is_lenient(self) -> bool {
+        matches!(
+            self,
+            Self::LogText | Self::Syslog | Self::Logfmt | Self::Cri | Self::Log
+        )
+    }
+
+    /// Whether records are lines of a text file; the others are bytes that may hold line ends.
+    #[must_use]
+    pub const fn is_text(self) -> bool {
+        !matches!(self, Self::OtlpProto)
     }
 }
 
@@ -50,7 +89,9 @@ impl fmt::Display for Format {
 
 /// No format has this name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("unknown format, expected telegraf_json, plain_json, log_text, log_json or incident_json")]
+#[error(
+    "unknown format, expected telegraf_json, plain_json, log_text, log_json, syslog, logfmt, cri, otlp_json, otlp_proto, log or incident_json"
+)]
 pub struct UnknownFormat;
 
 impl FromStr for Format {

@@ -17,19 +17,27 @@ pub mod limits;
 pub mod signals;
 pub mod time;
 
+mod cri;
 mod decoder;
 mod error;
+mod fields;
 mod format;
 mod incident_json;
 mod json;
 mod labels;
 mod level;
+mod log_auto;
 mod log_json;
 mod log_text;
+mod logfmt;
+mod otlp_json;
+mod otlp_proto;
+mod outlet;
 mod plain_json;
+mod syslog;
 mod telegraf_json;
 
-pub use decoder::{Decoded, Decoder};
+pub use decoder::{Decoded, Decoder, Memory, Near, Origin};
 pub use error::DecodeError;
 pub use format::{Format, UnknownFormat};
 pub use incident_json::{decode as parse_incident, encode as encode_incident};

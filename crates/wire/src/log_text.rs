@@ -9,64 +9,31 @@
 //!
 //! Cost: one pass over the line; only bytes that are not UTF-8 allocate (each bad sequence becomes U+FFFD and the line is counted).
 
-use foreshock_domain::{Input, Level, LogLine, Timestamp};
+use foreshock_domain::{Level, Timestamp};
 
-use crate::decoder::Decoded;
-use crate::error::DecodeError;
 use crate::level::parse_level;
-use crate::limits::{ITEMS_MAX, MESSAGE_BYTES_MAX, prefix};
+use crate::outlet::Outlet;
 use crate::time;
 
 /// How many tokens are looked at for a level: host, process, thread and logger may stand before it.
 const TOKENS_MAX: usize = 6;
 
-/// Reads raw text. Keeps nothing between records.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Text;
-
-impl Text {
-    #[allow(clippy::unused_self)] // the same shape as the other formats
-    pub(crate) fn decode(self, payload: &[u8], sink: &mut dyn FnMut(Input<'_>)) -> Result<Decoded, DecodeError> {
-        let payload = payload.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(payload);
-        let lines = || {
-            payload
-                .split(|b| *b == b'\n')
-                .map(<[u8]>::trim_ascii_end)
-                .filter(|l| !l.is_empty())
-        };
-        if lines().nth(ITEMS_MAX).is_some() {
-            return Err(DecodeError::new(&format!(
-                "too many lines, expected at most {ITEMS_MAX} a record"
-            )));
-        }
-        let mut decoded = Decoded::default();
-        for bytes in lines() {
-            let text = String::from_utf8_lossy(bytes);
-            decoded.replaced += usize::from(matches!(text, std::borrow::Cow::Owned(_)));
-            let parts = split(&text);
-            let message = prefix(parts.message, MESSAGE_BYTES_MAX);
-            decoded.cut += usize::from(message.len() < parts.message.len());
-            decoded.items += 1;
-            sink(Input::Line(LogLine {
-                at: parts.at,
-                message,
-                level: parts.level,
-                labels: &[],
-            }));
-        }
-        Ok(decoded)
-    }
+/// Reads one line and hands it on.
+pub(crate) fn line(bytes: &[u8], out: &mut Outlet<'_>) {
+    let text = out.text(bytes);
+    out.peeled(None, None, &text, &[]);
 }
 
 /// A line taken apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Parts<'a> {
-    at: Option<Timestamp>,
-    level: Option<Level>,
-    message: &'a str,
+pub(crate) struct Parts<'a> {
+    pub(crate) at: Option<Timestamp>,
+    pub(crate) level: Option<Level>,
+    pub(crate) message: &'a str,
 }
 
-fn split(line: &str) -> Parts<'_> {
+/// Takes a line apart.
+pub(crate) fn split(line: &str) -> Parts<'_> {
     let (at, rest) = take_time(line);
     let mut tail = rest;
     for i in 0..TOKENS_MAX {
@@ -154,9 +121,9 @@ fn is_prose(token: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-    use crate::decoder::decode_to_text;
+    use crate::decoder::{Decoded, decode_to_text};
     use crate::format::Format;
+    use crate::limits::{ITEMS_MAX, MESSAGE_BYTES_MAX};
 
     #[test]
     fn lines() {
@@ -225,6 +192,7 @@ mod tests {
                 b"a\n\nb\nc\n",
                 Decoded {
                     items: 3,
+                    untimed: 3,
                     ..Decoded::default()
                 },
             ),
@@ -233,6 +201,7 @@ mod tests {
                 b"a\xFFb\nc",
                 Decoded {
                     items: 2,
+                    untimed: 2,
                     replaced: 1,
                     ..Decoded::default()
                 },
@@ -241,7 +210,8 @@ mod tests {
                 "NUL",
                 b"\0\0",
                 Decoded {
-                    items: 1,
+                    cleaned: 1,
+                    empty: 1,
                     ..Decoded::default()
                 },
             ),
@@ -250,6 +220,7 @@ mod tests {
                 long.as_bytes(),
                 Decoded {
                     items: 1,
+                    untimed: 1,
                     cut: 1,
                     ..Decoded::default()
                 },

@@ -13,6 +13,7 @@ use std::fmt::Write as _;
 
 use foreshock_domain::Timestamp;
 
+use crate::decoder::Near;
 use crate::json::Scalar;
 
 const DAY_MS: i64 = 86_400_000;
@@ -63,6 +64,12 @@ pub fn from_epoch_f64(x: f64) -> Option<Timestamp> {
         _ => x / 1e6,
     };
     Some(Timestamp::from_millis(ms.round() as i64)).filter(|at| at.is_plausible())
+}
+
+/// Nanoseconds since the epoch, whatever their size.
+pub(crate) fn from_nanos(ns: u64) -> Option<Timestamp> {
+    let ms = i64::try_from(ns / 1_000_000).ok()?;
+    Some(Timestamp::from_millis(ms)).filter(|at| at.is_plausible())
 }
 
 /// A time as JSON holds it: a number or text.
@@ -131,23 +138,110 @@ pub(crate) fn leading(text: &str) -> Option<Leading> {
     {
         return None;
     }
-    let (milli, after_fraction) = fraction(b);
+    let (milli, after_fraction) = fraction(b, 19);
     let (offset_ms, bytes, zoned) = zone(b, after_fraction)?;
     let of_day = hour * 3_600_000 + minute * 60_000 + second.min(59) * 1_000 + milli;
     let at = Timestamp::from_millis(days_from_civil(year, month, day) * DAY_MS + of_day - offset_ms);
     at.is_plausible().then_some(Leading { at, bytes, zoned })
 }
 
-/// Milliseconds of the fraction at byte 19, and where it ends. A separator without a digit is no fraction.
-fn fraction(b: &[u8]) -> (i64, usize) {
-    if !matches!(b.get(19), Some(b'.' | b',')) {
-        return (0, 19);
+/// A time without a zone at the start of a text, as syslog writes it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Yearless {
+    /// `None` where nobody says in which year.
+    pub(crate) at: Option<Timestamp>,
+    /// Its length.
+    pub(crate) bytes: usize,
+}
+
+/// Clocks do not differ by more than this, but zones do.
+const AHEAD_MS: i64 = 5 * 60_000;
+const HALF_HOUR_MS: i64 = 30 * 60_000;
+/// The easternmost zone.
+const EAST_MS: i64 = 14 * 3_600_000;
+
+/// `Jan 31 12:00:00`, also with a year after the day or the time and with a fraction, if `text` starts with it. The year is that in
+/// which the time is nearest to `near`; one that is ahead of the log's own time is taken for a local time of
+/// the east.
+pub(crate) fn leading_yearless(text: &str, near: Option<Near>) -> Option<Yearless> {
+    const MONTHS: [&[u8]; 12] = [
+        b"Jan", b"Feb", b"Mar", b"Apr", b"May", b"Jun", b"Jul", b"Aug", b"Sep", b"Oct", b"Nov", b"Dec",
+    ];
+    let b = text.as_bytes();
+    if b.len() < 15 || b[3] != b' ' {
+        return None;
     }
-    let count = b[20..].iter().take_while(|c| c.is_ascii_digit()).count();
+    let month = (1..).zip(MONTHS).find(|(_, name)| *name == &b[..3])?.0;
+    let mut at = if b[4] == b' ' { 5 } else { 4 };
+    let day = number(b, &mut at, 2)?;
+    if b.get(at) != Some(&b' ') {
+        return None;
+    }
+    at += 1;
+    let mut year = None;
+    if let Some(found) = b.get(at..at + 4).and_then(digits)
+        && b.get(at + 4) == Some(&b' ')
+    {
+        (year, at) = (Some(found), at + 5);
+    }
+    let clock = b.get(at..at + 8)?;
+    if clock[2] != b':' || clock[5] != b':' {
+        return None;
+    }
+    let (hour, minute, second) = (digits(&clock[..2])?, digits(&clock[3..5])?, digits(&clock[6..])?);
+    if !(1..=31).contains(&day) || hour > 23 || minute > 59 || second > 60 {
+        return None;
+    }
+    let (milli, end) = fraction(b, at + 8);
+    let of_day = hour * 3_600_000 + minute * 60_000 + second.min(59) * 1_000 + milli;
+    let in_year = |year: i64| {
+        let at = Timestamp::from_millis(days_from_civil(year, month, day) * DAY_MS + of_day);
+        (day <= days_in(year, month) && at.is_plausible()).then_some(at)
+    };
+    let found = match (year, near) {
+        (Some(year), _) => in_year(year),
+        (None, Some(known)) => {
+            let near = known.at();
+            let (year, ..) = civil_from_days(near.as_millis().div_euclid(DAY_MS));
+            let nearest = [year - 1, year, year + 1].into_iter().filter_map(in_year);
+            nearest.min_by_key(|at| (*at - near).abs()).map(|at| {
+                let ahead = at - near - AHEAD_MS;
+                if matches!(known, Near::Record(_)) && (1..=EAST_MS).contains(&ahead) {
+                    at - (ahead + HALF_HOUR_MS - 1).div_euclid(HALF_HOUR_MS) * HALF_HOUR_MS
+                } else {
+                    at
+                }
+            })
+        }
+        (None, None) => None,
+    };
+    Some(Yearless { at: found, bytes: end })
+}
+
+/// A number of at most `digits_max` digits at `at`, which moves behind it.
+fn number(b: &[u8], at: &mut usize, digits_max: usize) -> Option<i64> {
+    let count = b
+        .get(*at..)?
+        .iter()
+        .take(digits_max)
+        .take_while(|c| c.is_ascii_digit())
+        .count();
+    let found = (count > 0).then(|| digits(&b[*at..*at + count]))?;
+    *at += count;
+    found
+}
+
+/// Milliseconds of the fraction at byte `start`, and where it ends. A separator without a digit is no fraction.
+fn fraction(b: &[u8], start: usize) -> (i64, usize) {
+    if !matches!(b.get(start), Some(b'.' | b',')) {
+        return (0, start);
+    }
+    let first = start + 1;
+    let count = b[first..].iter().take_while(|c| c.is_ascii_digit()).count();
     let milli = (0..3).fold(0, |sum, i| {
-        sum * 10 + if i < count { i64::from(b[20 + i] - b'0') } else { 0 }
+        sum * 10 + if i < count { i64::from(b[first + i] - b'0') } else { 0 }
     });
-    (milli, if count == 0 { 19 } else { 20 + count })
+    (milli, if count == 0 { start } else { first + count })
 }
 
 /// Offset of the zone at `start` in milliseconds, where it ends, and whether there is one. `None` for an impossible one.

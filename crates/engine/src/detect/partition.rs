@@ -1,9 +1,9 @@
 use std::collections::BTreeMap;
 
 use foreshock_domain::{Input, LogLine, Progress, Sample, SignalRecord, SourcePosition, Timestamp, Upstream};
-use foreshock_logs::Miner;
+use foreshock_logs::{LinePlace, Miner, telling_line};
 use foreshock_metrics::SeriesModel;
-use foreshock_wire::{Decoder, signals};
+use foreshock_wire::{Decoded, Decoder, Memory, Near, Origin, signals};
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -107,10 +107,12 @@ impl DetectPartition {
     /// # Errors
     /// When the bytes are not a state of this version.
     pub fn load(source: &SourceConfig, bytes: &[u8]) -> Result<Self, postcard::Error> {
-        let mut state: DetectState = postcard::from_bytes(bytes)?;
+        let (mut state, memory): (DetectState, Memory) = postcard::from_bytes(bytes)?;
         state.series.index();
         state.entities.index();
-        Ok(Self::with(source, state))
+        let mut partition = Self::with(source, state);
+        partition.decoder = partition.decoder.remembering(memory);
+        Ok(partition)
     }
 
     /// The state as bytes.
@@ -118,7 +120,7 @@ impl DetectPartition {
     /// # Errors
     /// When memory runs out.
     pub fn save(&self) -> Result<Vec<u8>, postcard::Error> {
-        postcard::to_stdvec(&self.state)
+        postcard::to_stdvec(&(&self.state, self.decoder.memory()))
     }
 
     /// Series and entities held.
@@ -135,17 +137,33 @@ impl DetectPartition {
             scratch,
         } = self;
         state.last_offset = record.offset;
-        let decoded = decoder.decode(record.payload.unwrap_or_default(), &mut |input| {
+        let origin = Origin {
+            key: record.key.unwrap_or_default(),
+            near: (record.timestamp.map(Near::Record)).or(state.clock.watermark(0).map(Near::Before)),
+        };
+        let decoded = decoder.decode_from(record.payload.unwrap_or_default(), origin, &mut |input| {
             state.take(cx, scratch, record, &input);
         });
         match decoded {
-            Ok(decoded) => cx.counters.fields_skipped += decoded.skipped as u64,
+            Ok(decoded) => count(cx.counters, &decoded),
             Err(error) => {
                 cx.counters.dead_letters += 1;
                 cx.outputs.push(Output::dead_letter(&state.upstream, record, &error));
             }
         }
     }
+}
+
+/// Counts what the decoder left out or changed.
+fn count(counters: &mut Counters, decoded: &Decoded) {
+    counters.fields_skipped += decoded.skipped as u64;
+    counters.lines_replaced += decoded.replaced as u64;
+    counters.lines_cut += decoded.cut as u64;
+    counters.lines_cleaned += decoded.cleaned as u64;
+    counters.lines_empty += decoded.empty as u64;
+    counters.lines_untimed += decoded.untimed as u64;
+    counters.lines_unlike += decoded.unlike as u64;
+    counters.lines_joined += decoded.joined as u64;
 }
 
 /// Which partition of the signals topic an entity's records go to.
@@ -302,11 +320,22 @@ impl DetectState {
         let Some(owner) = self.owner(cx, scratch, arrival) else {
             return;
         };
+        let rule = cx.config.rules.line_rule(line.level, line.message);
+        let joiner = self.entities.get_mut(owner).map(|slot| &mut slot.trace);
+        if joiner.is_some_and(|j| j.place(line.message, line.level, arrival.at) == LinePlace::Rest) {
+            // The rest of a trace is no line of its own, but a rule may look for what it says.
+            cx.counters.lines_joined += 1;
+            if let (Some(tally), Some(rule)) = (self.tally(scratch, owner, arrival), rule) {
+                tally.line_matched(rule, arrival.at, line.message);
+            }
+            return;
+        }
+        let (told, stands_for) = telling_line(line.message);
+        cx.counters.lines_joined += stands_for as u64 - 1;
         let mined = self
             .miner
             .get_or_insert_with(|| Box::new(Miner::new()))
-            .mine(line.message, line.level);
-        let rule = cx.config.rules.line_rule(line.level, line.message);
+            .mine(told, line.level);
         cx.counters.lines += 1;
         let cap = cx.config.limits.templates_per_window;
         let Some(tally) = self.tally(scratch, owner, arrival) else {
@@ -433,3 +462,7 @@ fn open_window<'a>(
     open.entry(start)
         .or_insert_with(|| scratch.spare.pop().unwrap_or_default())
 }
+
+#[cfg(test)]
+#[path = "partition_tests.rs"]
+mod tests;

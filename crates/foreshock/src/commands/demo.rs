@@ -7,6 +7,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use clap::Args;
+use foreshock_domain::text::printable;
 use foreshock_domain::{Event, EventAction, EventKind, Resolution, Timestamp};
 use foreshock_kafka::{Cadence, ConnectionSettings, EmbeddedBroker, Received, Sender, TopicReader};
 use foreshock_wire::{event, time};
@@ -228,6 +229,12 @@ fn show(received: &Received, paint: Paint) -> Result<Option<Event>, CommandError
             "an event that can't be read came out of the pipeline",
         ));
     };
+    print(&said(&event, paint))?;
+    Ok(Some(event))
+}
+
+/// An event as one line. What strangers wrote, a log line in the reason and the entity's name, can't speak to the terminal.
+fn said(event: &Event, paint: Paint) -> String {
     let action = match event.action {
         EventAction::Open => "opens",
         EventAction::Update => "grows",
@@ -250,9 +257,9 @@ fn show(received: &Received, paint: Paint) -> Result<Option<Event>, CommandError
         (None, Some(_)) if event.action == EventAction::Resolve => "it does its job again".to_owned(),
         (None, _) => event.why.clone(),
     };
-    let entity = paint.with(Style::Strong, event.entity.as_str());
-    print(&format!("{}  {head} {entity}  {detail}\n", clock(event.observed_at)))?;
-    Ok(Some(event))
+    let entity = paint.with(Style::Strong, &printable(event.entity.as_str()));
+    let detail = printable(&detail);
+    format!("{}  {head} {entity}  {detail}\n", clock(event.observed_at))
 }
 
 /// What it comes to: was the failure foretold, and what was a false alarm?
@@ -265,7 +272,7 @@ fn conclude(told: &[Event], paint: Paint) -> Result<(), CommandError> {
     let mut text = String::from("\n");
     for failure in opened(EventKind::Failure) {
         let before = failure.failure.as_ref().and_then(|f| f.preceded_by.first());
-        let name = paint.with(Style::Strong, failure.entity.as_str());
+        let name = paint.with(Style::Strong, &printable(failure.entity.as_str()));
         match before {
             Some(warning) => {
                 foretold = true;
@@ -296,4 +303,45 @@ fn conclude(told: &[Event], paint: Paint) -> Result<(), CommandError> {
     }
     Err(CommandError::new(Exit::NotFound, "no failure was foretold")
         .help("without --duration the whole recording is replayed; a very busy machine may need a lower --speed"))
+}
+
+#[cfg(test)]
+mod tests {
+    use foreshock_domain::text::is_unprintable;
+    use foreshock_domain::{Entity, EventId, IncidentId, Score, Severity};
+
+    use super::*;
+
+    #[test]
+    fn what_strangers_wrote_does_not_speak_to_the_terminal() {
+        let hostile = "\u{1b}]0;owned\u{7}\u{1b}[2J\nFAILURE opens db\u{9b}1A\u{202e}";
+        let at = Timestamp::from_secs(1_769_860_800);
+        let paint = Paint::for_stdout();
+        for action in [EventAction::Open, EventAction::Update, EventAction::Resolve] {
+            for kind in [EventKind::Precursor, EventKind::Failure] {
+                let event = Event {
+                    kind,
+                    action,
+                    incident_id: IncidentId(1),
+                    event_id: EventId(1),
+                    seq: 0,
+                    entity: Entity::new(hostile),
+                    started_at: at,
+                    observed_at: at,
+                    ended_at: None,
+                    severity: Severity::Warning,
+                    score: Score::ZERO,
+                    contributors: Vec::new(),
+                    position: None,
+                    why: format!("1 line: {hostile}"),
+                    precursor: None,
+                    failure: None,
+                };
+                let said = said(&event, paint);
+                let line = said.strip_suffix('\n').expect("a line");
+                // Colours are ours; a test has no terminal, and so none.
+                assert!(!line.contains(is_unprintable), "{line:?}");
+            }
+        }
+    }
 }

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use clap::Args;
+use foreshock_domain::text::printable;
 use foreshock_engine::{Assignment, Engine, EngineConfig, Snapshot, SourceConfig, TopicId, TopicPartition};
 use foreshock_failure::{FailureConfig, Rules};
 use foreshock_kafka::{look, newest_snapshots};
@@ -243,13 +244,14 @@ fn show(all: &[Held]) -> String {
     let mut rows = vec![head.map(str::to_owned).to_vec()];
     for held in all {
         rows.push(vec![
-            held.topic.clone(),
+            // A saved state comes from anybody.
+            printable(&held.topic).into_owned(),
             held.partition.to_string(),
             held.offset.map_or_else(|| "no snapshot".to_owned(), |o| o.to_string()),
             held.bytes.to_string(),
             held.series.to_string(),
             held.entities.to_string(),
-            held.error.clone().unwrap_or_default(),
+            printable(held.error.as_deref().unwrap_or_default()).into_owned(),
         ]);
     }
     table(&rows)

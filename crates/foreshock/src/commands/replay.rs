@@ -7,7 +7,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use clap::Args;
 use foreshock_domain::{Millis, Timestamp};
 use foreshock_history::dump::{Dump, DumpError, merge};
-use foreshock_history::dump_shift::shift;
+use foreshock_history::dump_shift::{is_movable, shift};
 use foreshock_kafka::{ConnectionSettings, Sender, look};
 use foreshock_wire::Format;
 use indicatif::ProgressBar;
@@ -192,12 +192,27 @@ fn inputs(args: &ReplayArgs) -> Result<Vec<Input>, CommandError> {
         return Err(CommandError::new(Exit::Usage, "there is nothing to send")
             .expected("--topic TOPIC FILE…, or --input TOPIC=FILE:FORMAT"));
     }
-    if let Some(raw) = inputs.iter().find(|i| i.format == Format::LogText && args.shift_to_now) {
+    if let Some(raw) = inputs.iter().find(|i| args.shift_to_now && !is_movable(i.format)) {
         return Err(CommandError::new(
             Exit::Usage,
-            format!("the times in {} can't be moved: it is raw text", raw.path.display()),
+            format!(
+                "the times in {} can't be moved: it is {}",
+                raw.path.display(),
+                raw.format
+            ),
         )
-        .expected("--shift-to-now with JSON formats alone"));
+        .expected("--shift-to-now with telegraf_json, plain_json, log_json and incident_json alone"));
+    }
+    if let Some(bytes) = inputs.iter().find(|i| !i.format.is_text()) {
+        return Err(CommandError::new(
+            Exit::Usage,
+            format!(
+                "{} can't be read line by line: it is {}",
+                bytes.path.display(),
+                bytes.format
+            ),
+        )
+        .expected("a format of text lines, such as otlp_json"));
     }
     Ok(inputs)
 }

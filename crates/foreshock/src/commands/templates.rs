@@ -3,6 +3,7 @@ use std::time::Instant;
 
 use clap::Args;
 use foreshock_history::templates::{TemplatesError, TemplatesOptions, templates};
+use foreshock_wire::Format;
 
 use super::score::size;
 use crate::error::{CommandError, Exit};
@@ -14,6 +15,7 @@ use crate::screen::{bytes_bar, duration, note};
 EXAMPLES
   foreshock templates app.log --output templates.csv
   foreshock templates app.log.gz --output templates.csv
+  foreshock templates /var/log/syslog --format log --output templates.csv
   journalctl -o cat | foreshock templates - --output templates.csv
 
 Output: one row for each line: `line,template_id,template`. What varies in a template is <*>. Ids are hashes of the
@@ -23,9 +25,27 @@ pub struct TemplatesArgs {
     #[arg(value_name = "INPUT")]
     input: PathBuf,
 
+    /// Envelope of the lines, such as `log` or `syslog`: it is taken off, and stack traces are joined
+    #[arg(long, value_name = "FORMAT", value_parser = log_format)]
+    format: Option<Format>,
+
     /// CSV to write
     #[arg(short, long, value_name = "OUTPUT")]
     output: PathBuf,
+}
+
+fn log_format(text: &str) -> Result<Format, String> {
+    let is_of_lines = |format: &Format| {
+        format.is_text() && !matches!(format, Format::TelegrafJson | Format::PlainJson | Format::IncidentJson)
+    };
+    text.parse().ok().filter(is_of_lines).ok_or_else(|| {
+        let names: Vec<&str> = Format::ALL
+            .iter()
+            .filter(|f| is_of_lines(f))
+            .map(|f| f.name())
+            .collect();
+        format!("expected one of {}", names.join(", "))
+    })
 }
 
 /// The command.
@@ -36,6 +56,7 @@ pub fn execute(args: &TemplatesArgs) -> Result<(), CommandError> {
     let began = Instant::now();
     let options = TemplatesOptions {
         input: args.input.clone(),
+        format: args.format,
         output: args.output.clone(),
     };
     let bar = bytes_bar(&args.input.to_string_lossy(), size(&args.input));

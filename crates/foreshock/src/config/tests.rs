@@ -57,7 +57,7 @@ fn mistakes_say_where_and_what_was_expected() {
             "unknown format",
             LEAST.replace("telegraf_json", "telegraf-json"),
             "unknown value `telegraf-json` (f.toml line 5, key source[0].format)",
-            "`telegraf_json`, `plain_json`, `log_text`, `log_json`, `incident_json`",
+            "`telegraf_json`, `plain_json`, `log_text`, `log_json`, `syslog`, `logfmt`, `cri`, `otlp_json`, `otlp_proto`, `log`, `incident_json`",
         ),
         (
             "key of a later source",

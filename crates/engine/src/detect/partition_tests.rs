@@ -1,0 +1,149 @@
+use foreshock_failure::{FailureConfig, Rules};
+use foreshock_wire::Format;
+
+use super::*;
+use crate::record::TopicId;
+
+const TRACE: [&str; 6] = [
+    "2026-01-31 12:00:00 ERROR request 17 failed",
+    "\tat com.example.A.b(A.java:12)",
+    "\tat com.example.A.c(A.java:13)",
+    "Caused by: java.io.IOException: gone",
+    "\t... 12 more",
+    "2026-01-31 12:00:01 INFO next request",
+];
+
+/// Applies records to a partition; `moves` saves and loads its state after each. Its counters, outputs and state.
+fn play(format: Format, records: &[(&str, String)], moves: bool) -> (Counters, Vec<Output>, Vec<u8>) {
+    let source = SourceConfig {
+        topic: "logs".into(),
+        format,
+        entity: vec!["host".into()],
+    };
+    let rules = Rules::new(&FailureConfig::default()).unwrap();
+    let config = EngineConfig::new(vec![source.clone()], rules);
+    let from = TopicPartition {
+        topic: TopicId(1),
+        partition: 0,
+    };
+    let mut partition = DetectPartition::new(&source, 0);
+    let (mut counters, mut outputs) = (Counters::default(), Vec::new());
+    for (offset, (key, payload)) in (0..).zip(records) {
+        let mut cx = Context {
+            config: &config,
+            source: &source,
+            from,
+            counters: &mut counters,
+            outputs: &mut outputs,
+        };
+        let record = Record {
+            from,
+            offset,
+            timestamp: Some(Timestamp::from_millis(1_769_860_800_000 + offset)),
+            key: Some(key.as_bytes()),
+            payload: Some(payload.as_bytes()),
+        };
+        partition.apply(&mut cx, &record);
+        if moves {
+            partition = DetectPartition::load(&source, &partition.save().unwrap()).unwrap();
+        }
+    }
+    let state = partition.save().unwrap();
+    (counters, outputs, state)
+}
+
+#[test]
+fn a_trace_is_one_line_in_one_record_and_over_many() {
+    let one = [("a", TRACE.join("\n"))];
+    let many = TRACE.map(|line| ("a", line.to_owned()));
+    let json = [(
+        "a",
+        serde_json::json!({"message": format!("{}\n", TRACE[..5].join("\n")), "level": "error"}).to_string(),
+    )];
+    for (name, format, records, lines) in [
+        ("one record", Format::LogText, &one[..], 2),
+        ("many records", Format::LogText, &many[..], 2),
+        ("told line by line", Format::Log, &many[..], 2),
+        ("one message", Format::LogJson, &json[..], 1),
+    ] {
+        let (counters, ..) = play(format, records, false);
+        assert_eq!((counters.lines, counters.lines_joined), (lines, 4), "{name}");
+        assert_eq!(counters.dead_letters, 0, "{name}");
+    }
+}
+
+#[test]
+fn traces_of_two_sources_do_not_mix() {
+    let mut records = Vec::new();
+    for line in TRACE {
+        records.push(("a", line.to_owned()));
+        records.push(("b", line.to_owned()));
+    }
+    let (counters, ..) = play(Format::LogText, &records, false);
+    assert_eq!((counters.lines, counters.lines_joined), (4, 8));
+}
+
+/// What a decoder and the joiner remember is state: moving the partition between any two records changes nothing.
+#[test]
+fn a_partition_that_moves_reads_as_one_that_stays() {
+    let mut records: Vec<_> = TRACE.map(|line| ("a", line.to_owned())).to_vec();
+    records.push(("a", "2026-01-31T12:00:02Z stdout P one ".into()));
+    records.push(("b", "2026-01-31T12:00:02Z stdout P other ".into()));
+    records.push(("a", "2026-01-31T12:00:03Z stdout F two\n\tat a.B(C.java:1)".into()));
+    records.push(("b", "<11>Jan 31 12:00:30 h app: m".into()));
+    records.push(("b", "2026-01-31T12:00:40Z stdout F done".into()));
+    let stays = play(Format::Log, &records, false);
+    let moves = play(Format::Log, &records, true);
+    assert_eq!(stays.0, moves.0);
+    assert_eq!(stays.1, moves.1);
+    assert!(stays.2 == moves.2, "the states differ");
+    assert!(stays.0.lines_joined > 4);
+}
+
+/// Name, record, and the counter that must be 1.
+type Case<'a> = (&'a str, &'a [u8], fn(&Counters) -> u64);
+
+#[test]
+fn what_lines_had_to_lose_is_counted() {
+    let long = "x".repeat(20_000);
+    let cases: [Case<'_>; 6] = [
+        ("empty", b"{\"log\":\"\\n\"}", |c| c.lines_empty),
+        ("no time", b"hello", |c| c.lines_untimed),
+        ("not UTF-8", b"a\xffb", |c| c.lines_replaced),
+        ("long", long.as_bytes(), |c| c.lines_cut),
+        ("escapes", b"\x1b[31mred\x1b[0m", |c| c.lines_cleaned),
+        ("control characters", b"a\x00b", |c| c.lines_cleaned),
+    ];
+    for (name, payload, counted) in cases {
+        let source = SourceConfig {
+            topic: "logs".into(),
+            format: Format::Log,
+            entity: Vec::new(),
+        };
+        let config = EngineConfig::new(vec![source.clone()], Rules::new(&FailureConfig::default()).unwrap());
+        let from = TopicPartition {
+            topic: TopicId(1),
+            partition: 0,
+        };
+        let (mut counters, mut outputs) = (Counters::default(), Vec::new());
+        let mut cx = Context {
+            config: &config,
+            source: &source,
+            from,
+            counters: &mut counters,
+            outputs: &mut outputs,
+        };
+        let record = Record {
+            from,
+            offset: 0,
+            timestamp: Some(Timestamp::from_millis(1_769_860_800_000)),
+            key: None,
+            payload: Some(payload),
+        };
+        DetectPartition::new(&source, 0).apply(&mut cx, &record);
+        assert_eq!(counted(&counters), 1, "{name}");
+        assert_eq!(counters.dead_letters, 0, "{name}");
+    }
+    let (counters, ..) = play(Format::Cri, &[("a", "no such line".to_owned())], false);
+    assert_eq!(counters.lines_unlike, 1);
+}

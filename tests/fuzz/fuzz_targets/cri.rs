@@ -1,0 +1,6 @@
+//! Records of the format `cri`, or of bytes that claim to be.
+#![no_main]
+
+include!("check.rs");
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| check(Format::Cri, data));
