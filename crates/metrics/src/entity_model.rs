@@ -28,6 +28,8 @@ use crate::regimes::{Place, Placed, Regimes};
 
 /// Rows before the first verdict.
 const SILENT: u32 = 64;
+/// Odd rows in a row from which on they calibrate nothing: fewer, and the first rows of a known regime would be held.
+const HELD_FROM: u16 = 3;
 /// Rows below which verdicts are held back.
 const CAUTIOUS: u32 = 256;
 /// Rows a series is learned in before its relations count.
@@ -500,7 +502,7 @@ impl EntityModel {
         } else {
             self.combined.surprise(combined)
         };
-        match self.quarantine.step(oddness, [combined, 0.0]) {
+        match self.quarantine.step(HELD_FROM, oddness, [combined, 0.0]) {
             QuarantineStep::Held => return Quarantine::SHARE,
             QuarantineStep::Released { unusual, .. } => {
                 // By their mean: the levels of the worst rows would make the tail heavy, and the next break quiet.

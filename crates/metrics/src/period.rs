@@ -95,8 +95,8 @@ impl Period {
     /// Learns a finite value. `flat` is what the plain level expected and `unit` (> 0) its spread, in the unit of the series.
     pub fn learn(&mut self, value: f64, flat: f64, unit: f64) {
         self.remember(value > flat);
-        // One outlier must not coarsen the table.
-        let value = value.clamp(flat - FARTHEST * unit, flat + FARTHEST * unit);
+        // One outlier must not coarsen the table. Not `clamp`: a damaged snapshot may hold a spread below zero.
+        let value = value.max(flat - FARTHEST * unit).min(flat + FARTHEST * unit);
         if self.length > 0.0 {
             self.learn_phase(value, flat, unit);
         }

@@ -13,8 +13,6 @@ use serde::{Deserialize, Serialize};
 const BEGINS: f64 = 2.0;
 /// Oddness that keeps a run going.
 const LASTS: f64 = 1.0;
-/// Points in a row before anything is held back: one odd point may be chance, a second is dependent on it.
-const HELD_FROM: u16 = 1;
 /// Points in a row after which it is the new normal.
 const HELD_TO: u16 = 100;
 /// Held points are remembered by levels of this many magnitudes.
@@ -52,8 +50,10 @@ impl Quarantine {
     }
 
     /// Takes a point's oddness (−log10 p) and the two scores that it would teach, how unusual and how new it is.
-    pub fn step(&mut self, oddness: f64, [unusual, new]: [f64; 2]) -> QuarantineStep {
-        let is_held = (HELD_FROM..HELD_TO).contains(&self.run);
+    ///
+    /// From so many odd points in a row on they are held: a second odd point depends on the first.
+    pub fn step(&mut self, held_from: u16, oddness: f64, [unusual, new]: [f64; 2]) -> QuarantineStep {
+        let is_held = (held_from..HELD_TO).contains(&self.run);
         let is_odd = oddness >= if self.run > 0 { LASTS } else { BEGINS };
         self.run = if is_odd {
             self.run.saturating_add(1)
@@ -87,7 +87,7 @@ mod tests {
         let mut quarantine = Quarantine::default();
         oddness
             .iter()
-            .filter(|&&o| quarantine.step(o, [o, 0.0]) == QuarantineStep::Held)
+            .filter(|&&o| quarantine.step(1, o, [o, 0.0]) == QuarantineStep::Held)
             .count()
     }
 
@@ -110,10 +110,10 @@ mod tests {
     fn what_ends_by_itself_is_released() {
         let mut quarantine = Quarantine::default();
         for _ in 0..7 {
-            quarantine.step(4.0, [2.0, 1.0]);
+            quarantine.step(1, 4.0, [2.0, 1.0]);
         }
         let released = (0..8)
-            .map(|_| quarantine.step(0.0, [0.0, 0.0]))
+            .map(|_| quarantine.step(1, 0.0, [0.0, 0.0]))
             .find(|s| !matches!(s, QuarantineStep::Held));
         let Some(QuarantineStep::Released { unusual, new }) = released else {
             unreachable!("held for four points at least");
@@ -127,10 +127,10 @@ mod tests {
     fn infinite_oddness_does_not_poison() {
         let mut quarantine = Quarantine::default();
         for _ in 0..50 {
-            quarantine.step(f64::INFINITY, [f64::INFINITY; 2]);
+            quarantine.step(1, f64::INFINITY, [f64::INFINITY; 2]);
         }
         for _ in 0..20 {
-            if let QuarantineStep::Released { new, .. } = quarantine.step(0.0, [0.0; 2]) {
+            if let QuarantineStep::Released { new, .. } = quarantine.step(1, 0.0, [0.0; 2]) {
                 assert!(new.is_finite());
             }
         }

@@ -131,7 +131,8 @@ impl SeasonalProfile {
     /// spread that counts.
     pub fn learn(&mut self, value: f64, at: Timestamp, flat: f64, unit: f64, floor: f64) {
         // One outlier must not coarsen the tables.
-        let value = value.clamp(flat - FARTHEST * unit, flat + FARTHEST * unit);
+        // Not `clamp`: a damaged snapshot may hold a spread below zero.
+        let value = value.max(flat - FARTHEST * unit).min(flat + FARTHEST * unit);
         let visit = at.as_millis().div_euclid(BIN_MS);
         if self.started == Timestamp::MIN {
             self.started = at;
@@ -145,7 +146,7 @@ impl SeasonalProfile {
             // A clock set back: history counts from here on.
             self.started = at - i64::from(self.days) * DAY_MS;
         }
-        let days = ((at - self.started) / DAY_MS).clamp(i64::from(self.days), 255);
+        let days = ((at - self.started) / DAY_MS).max(i64::from(self.days)).min(255);
         // One step at a time: a single record from the far future makes no history.
         self.days = days.min(i64::from(self.days) + 1) as u8;
         if let Some(level) = self.level(at) {

@@ -28,6 +28,8 @@ const MOVED: f64 = 6.0;
 /// Surprise from which on a series counts as odd, and below which it no longer does.
 const ODD_FROM: f64 = 2.0;
 const ODD_UNTIL: f64 = 1.0;
+/// Odd points in a row from which on they calibrate nothing: not all of an outlier's run may teach.
+const HELD_FROM: u16 = 1;
 /// Magnitudes that a gap counts less as news than as a score: collectors stumble more often than services.
 const GAP_IS_NO_NEWS: f64 = 3.0;
 
@@ -199,7 +201,7 @@ impl SeriesModel {
         }
         let step = self
             .quarantine
-            .step(judgement.oddness, [judgement.unusual, judgement.new]);
+            .step(HELD_FROM, judgement.oddness, [judgement.unusual, judgement.new]);
         match step {
             QuarantineStep::Held => return Quarantine::SHARE,
             QuarantineStep::Released { unusual, new } => {
