@@ -1,4 +1,5 @@
 //! Data to be scored: what is read from disk.
 
+pub mod hdfs;
 pub mod injected;
 pub mod nab;
