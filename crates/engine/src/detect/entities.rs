@@ -1,5 +1,5 @@
 use foreshock_domain::{Entity, Timestamp};
-use foreshock_logs::TemplateBank;
+use foreshock_logs::{SessionModel, TemplateBank};
 use serde::{Deserialize, Serialize};
 
 use super::slots::{Keyed, Slots};
@@ -12,6 +12,8 @@ pub(crate) struct EntitySlot {
     pub(crate) cells: Cells,
     /// Rates and novelty of its log templates; `None` until its first line.
     pub(crate) templates: Option<Box<TemplateBank>>,
+    /// Which templates it writes together in one window; `None` until its first line, and where lines name their sessions.
+    pub(crate) windows: Option<Box<SessionModel>>,
     /// Nothing is learned in windows that start before this: the entity shows a failure.
     pub(crate) paused_until: Timestamp,
     /// End of the last window it was heard in.
@@ -42,6 +44,7 @@ impl EntityTable {
             name: Entity::new(name),
             cells: Cells::default(),
             templates: None,
+            windows: None,
             paused_until: Timestamp::MIN,
             heard: Timestamp::MIN,
         }))
