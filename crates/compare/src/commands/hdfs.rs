@@ -5,7 +5,8 @@
 //! row `stream`, where every session is judged and then learned. False positives are the share of held-out normal blocks,
 //! scaled to the 553,366 normal blocks of the full set; recall is over all abnormal blocks not learned from.
 //!
-//! Choices were made on one half of the held-out and abnormal blocks (by hash of the block's id); the other half is reported.
+//! Choices are to be made on one half of the held-out and abnormal blocks (by hash of the block's id), and the other half is
+//! reported. Few false positives decide, so `--half both` is to be looked at as well.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;

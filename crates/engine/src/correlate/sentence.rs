@@ -167,4 +167,51 @@ mod tests {
             assert_eq!(number(x), want, "{x}");
         }
     }
+
+    #[test]
+    fn sessions_are_told_in_words() {
+        use foreshock_domain::{Score, Source, Timestamp};
+        let said = |direction, actual, lower, upper, alike| {
+            let c = Contributor {
+                source: Source::Log,
+                id: "1".into(),
+                name: "committed <*>".into(),
+                channel: Channel::Session,
+                direction,
+                score: Score::from_surprise(3.0),
+                actual,
+                expected: 1.0,
+                lower,
+                upper,
+                onset: Timestamp::from_secs(0),
+                log: None,
+                share: None,
+            };
+            session(&c, "committed <*>", alike)
+        };
+        for (told, want) in [
+            (
+                said(Direction::Absence, 0.0, 1.0, 1.0, 2),
+                "2 sessions lack a line that nearly all have",
+            ),
+            (
+                said(Direction::Up, 60.0, 1.0, 4.0, 1),
+                "a session with 60 lines where 1 to 4 are usual",
+            ),
+            (
+                said(Direction::Up, 12.0, 1.0, 1.0, 1),
+                "a session with 12 lines where 1 is usual",
+            ),
+            (
+                said(Direction::Pattern, 1.0, 0.0, 0.0, 1),
+                "a session with a line that hardly any has",
+            ),
+            (
+                said(Direction::Both, 0.0, 0.0, 1.0, 1),
+                "a session lacks a line that comes with the others",
+            ),
+        ] {
+            assert_eq!(told, format!("{want}: \"committed <*>\""));
+        }
+    }
 }
