@@ -12,10 +12,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use foreshock_engine::{
-    Counters, Crash, Destination, Engine, EngineConfig, EpochReport, MemoryLog, MemoryTopic, Output, SourceConfig,
-    StoredRecord, TopicId, TopicPartition, run,
+    Counters, Crash, Destination, Engine, EngineConfig, EpochReport, MemoryLog, MemoryTopic, Output, SessionConfig,
+    SourceConfig, StoredRecord, TopicId, TopicPartition, run,
 };
 use foreshock_failure::{FailureConfig, Rules};
+use foreshock_logs::SessionIds;
 use foreshock_wire::{Format, time};
 use serde::Deserialize;
 
@@ -33,6 +34,8 @@ struct Case {
 struct Source {
     topic: String,
     format: Format,
+    /// Pattern of the ids of sessions.
+    session: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -66,6 +69,10 @@ fn config(case: &Case) -> EngineConfig {
         topic: s.topic.as_str().into(),
         format: s.format,
         entity: vec!["host".into()],
+        sessions: s.session.as_deref().map(|pattern| SessionConfig {
+            ids: SessionIds::new(&[], Some(pattern), None).unwrap(),
+            idle_ms: 20_000,
+        }),
     });
     let mut config = EngineConfig::new(sources.collect(), Rules::new(&case.failure).unwrap());
     config.signals_partitions = case.signals_partitions;

@@ -75,6 +75,22 @@ def leak_then_down():
     case.write()
 
 
+def jobs_that_break_off():
+    """Jobs of three lines each; from some time on most of those of one worker are never committed, and nothing else changes:
+    no line is new, and none comes at an unusual rate for long."""
+    case, rng = Case("jobs_that_break_off"), random.Random(6)
+    for job in range(3700):
+        worker = "worker-%d" % rng.randint(1, 2)
+        second = 2 * job
+        lines = ["accepted job-%d" % job]
+        lines += ["checked job-%d" % job, "committed job-%d" % job]
+        if job > 3300 and worker == "worker-2" and rng.random() < 0.6:
+            lines = lines[:-2]
+        for i, message in enumerate(lines):
+            case.line(second + i, worker, "INFO", message)
+    case.write()
+
+
 def new_lines_then_fatal():
     """Retries of a kind never seen before, then a fatal line; the other host goes on as ever."""
     case, rng = Case("new_lines_then_fatal"), random.Random(2)
@@ -166,6 +182,7 @@ def mixed_envelopes():
 if __name__ == "__main__":
     mixed_envelopes()
     leak_then_down()
+    jobs_that_break_off()
     new_lines_then_fatal()
     silent_host()
     odd_input()

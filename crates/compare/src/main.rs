@@ -29,6 +29,7 @@ const EXAMPLES: &str = "Examples:
   foreshock-compare injected --contaminated  # with outliers in the warm-up
   foreshock-compare calibration --half tune
   foreshock-compare speed --rivals
+  foreshock-compare hdfs hdfs_sessions/      # sessions, with and without failures in what is learned
   foreshock-compare all --nab nab/ --output docs/comparison";
 
 /// Ours and rivals on the same data in the same run
@@ -58,6 +59,8 @@ enum Command {
     All(commands::all::Options),
     /// Faults injected into pods, found in the right pod within five minutes, beside chance at the same alarm rate
     Trainticket(commands::trainticket::Options),
+    /// Sessions of HDFS blocks: precision and recall at a threshold set beforehand, learned with and without failures inside
+    Hdfs(commands::hdfs::Options),
 }
 
 fn run(cli: &Cli) -> Result<String> {
@@ -116,6 +119,10 @@ fn run(cli: &Cli) -> Result<String> {
         Command::Trainticket(options) => {
             let results = commands::trainticket::measure(options)?;
             shown(cli.json, &results, commands::trainticket::table)
+        }
+        Command::Hdfs(options) => {
+            let results = commands::hdfs::measure(options)?;
+            shown(cli.json, &results, commands::hdfs::table)
         }
     }
 }

@@ -85,6 +85,8 @@ pub enum Channel {
     TemplateRate,
     /// A regular log template stopped coming.
     TemplateSilence,
+    /// A session of log lines (a block, a request, a window) has lines that it should not have, or lacks some.
+    Session,
     /// The relation between an entity's series broke, whatever each does by itself.
     Correlation,
 }

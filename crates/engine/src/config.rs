@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use foreshock_domain::Millis;
 use foreshock_failure::Rules;
+use foreshock_logs::SessionIds;
 use foreshock_stats::{AlarmBudget, EpisodeParams};
 use foreshock_wire::Format;
 
@@ -21,7 +22,21 @@ pub struct SourceConfig {
     /// a name with `+` joins labels (`namespace+pod` gives `shop/cart-0`). Where none is there, the record's key
     /// names the entity, and where it has none either, the topic does.
     pub entity: Vec<Box<str>>,
+    /// How lines name their sessions; `None`: what an entity writes in one window is a session.
+    pub sessions: Option<SessionConfig>,
 }
+
+/// Sessions of log lines: blocks, requests, traces.
+#[derive(Clone, Debug)]
+pub struct SessionConfig {
+    /// How lines name them.
+    pub ids: SessionIds,
+    /// A session is over when nothing came of it for this long.
+    pub idle_ms: Millis,
+}
+
+/// How long a session may be silent, unless told otherwise.
+pub const SESSION_IDLE_MS: Millis = 60_000;
 
 /// Event-time windows.
 #[derive(Clone, Copy, Debug)]

@@ -67,6 +67,10 @@ counters! {
     evicted,
     /// Times an input partition's clock was set back because its sources were.
     clock_resets,
+    /// Sessions of log lines judged.
+    sessions_judged,
+    /// Sessions cut off unjudged: no room, no end, or begun before the first line.
+    sessions_cut,
     /// Metric windows scored.
     series_scored,
     /// Entity windows sent to the second stage.

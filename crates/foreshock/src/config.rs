@@ -17,9 +17,10 @@ use std::path::Path;
 use std::time::Duration;
 
 use foreshock_engine::config::LATENESS_WINDOWS_MAX;
-use foreshock_engine::{AlarmConfig, EngineConfig, Limits, SourceConfig, Windows};
+use foreshock_engine::{AlarmConfig, EngineConfig, Limits, SESSION_IDLE_MS, SessionConfig, SourceConfig, Windows};
 use foreshock_failure::Rules;
 use foreshock_kafka::{Cadence, ConnectionSettings, Delivery, LogSettings, Topics};
+use foreshock_logs::SessionIds;
 use foreshock_stats::AlarmBudget;
 
 pub use error::ConfigError;
@@ -34,6 +35,8 @@ const WORKERS_MAX: usize = 256;
 const SESSION_TIMEOUT_MAX: Duration = Duration::from_secs(1_800);
 /// Narrower windows hold too few samples, wider ones tell too late.
 const WIDTH_MS: std::ops::RangeInclusive<i64> = 100..=3_600_000;
+/// A unit of work that is silent for longer is over, or nobody waits for it.
+const SESSION_IDLE_RANGE_MS: std::ops::RangeInclusive<i64> = 1_000..=86_400_000;
 /// Series or entities of one partition: what fits into the largest machines.
 const HELD_MAX: usize = 50_000_000;
 /// Brokers refuse longer names.
@@ -300,7 +303,40 @@ fn source_config(text: &Text<'_>, index: usize, source: &file::Source) -> Result
         topic: source.topic.as_str().into(),
         format: source.format,
         entity,
+        sessions: sessions(text, index, source.session.as_ref())?,
     })
+}
+
+fn sessions(
+    text: &Text<'_>,
+    index: usize,
+    session: Option<&file::Session>,
+) -> Result<Option<SessionConfig>, ConfigError> {
+    let Some(session) = session else { return Ok(None) };
+    let key = |leaf: &str| format!("source[{index}].session{leaf}");
+    if session.labels.is_empty() && session.pattern.is_none() {
+        return Err(text
+            .wrong(key(""), "neither `labels` nor `pattern`")
+            .expected("how lines name their sessions, such as `pattern = 'blk_-?\\d+'` or `labels = [\"trace_id\"]`"));
+    }
+    // Each pattern by itself, so that the message names the one that is wrong.
+    let check = |leaf: &str, pattern: Option<&str>| {
+        SessionIds::new(&[], pattern, None).map_err(|e| {
+            text.wrong(key(leaf), e)
+                .expected("a regular expression that matches no empty text")
+        })
+    };
+    check(".end", session.end.as_deref())?;
+    check(".pattern", session.pattern.as_deref())?;
+    let idle_ms = session.idle.map_or(SESSION_IDLE_MS, file::Span::as_millis);
+    if !SESSION_IDLE_RANGE_MS.contains(&idle_ms) {
+        return Err(text
+            .wrong(key(".idle"), format!("{idle_ms} ms"))
+            .expected("\"1s\" to \"24h\""));
+    }
+    let ids = SessionIds::new(&session.labels, session.pattern.as_deref(), session.end.as_deref());
+    let ids = ids.map_err(|e| text.wrong(key(""), e).expected("regular expressions"))?;
+    Ok(Some(SessionConfig { ids, idle_ms }))
 }
 
 fn windows(text: &Text<'_>, windows: &file::Windows) -> Result<Windows, ConfigError> {

@@ -2,18 +2,28 @@
 //!
 //! A **template** is what stays of a log line when its variables are taken out (Drain's word). [`Miner`] gives each line the
 //! id of its template; [`TemplateBank`] holds, per entity, what is normal of each template and says when one is new, comes
-//! more or less often than it used to, or stays away.
+//! more or less often than it used to, or stays away. A **session** is all lines with one block, request or trace id, which
+//! [`OpenSessions`] gathers; [`SessionModel`] says which have lines that they should not have, or lack some.
 //!
 //! Architecture invariant: no I/O, no clock, no randomness, no threads. The id of a template is a hash of what it says, so two
 //! instances that never met agree on it.
+
+#![cfg_attr(test, allow(clippy::unwrap_used))] // a test that fails may say so
 
 mod bank;
 mod form;
 mod mask;
 mod miner;
 mod occurrence;
+mod open_sessions;
 mod recency;
 mod rules;
+mod session;
+mod session_ids;
+mod session_model;
+mod session_ranks;
+mod session_table;
+mod sessions;
 mod template;
 mod tokens;
 mod tombstones;
@@ -21,6 +31,11 @@ mod trace;
 
 pub use bank::{GATE_SURPRISE, TEMPLATES_MAX, TemplateBank, TemplateCount, TemplateVerdict};
 pub use miner::{MinedLine, Miner};
+pub use open_sessions::{OPEN_SESSIONS_MAX, OpenCount, OpenSession, OpenSessions, SESSION_EVENTS_MAX};
 pub use rules::MiningRules;
+pub use session::{SessionCount, SessionOddity, SessionVerdict};
+pub use session_ids::{LINE_SESSIONS_MAX, SessionIds};
+pub use session_model::{SESSIONS_MIN, SessionModel};
+pub use sessions::Sessions;
 pub use template::TemplateId;
 pub use trace::{LinePlace, TraceJoiner, telling_line};

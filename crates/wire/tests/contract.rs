@@ -57,7 +57,8 @@ fn number() -> impl Strategy<Value = f64> {
 
 fn channel() -> impl Strategy<Value = Channel> {
     use Channel::{
-        Correlation, Level, NewTemplate, Novelty, Residual, Seasonal, Spread, TemplateRate, TemplateSilence, Trend,
+        Correlation, Level, NewTemplate, Novelty, Residual, Seasonal, Session, Spread, TemplateRate, TemplateSilence,
+        Trend,
     };
     prop::sample::select(vec![
         Residual,
@@ -69,6 +70,7 @@ fn channel() -> impl Strategy<Value = Channel> {
         NewTemplate,
         TemplateRate,
         TemplateSilence,
+        Session,
         Correlation,
     ])
 }

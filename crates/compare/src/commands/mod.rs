@@ -2,6 +2,7 @@
 
 pub mod all;
 pub mod calibration;
+pub mod hdfs;
 pub mod injected;
 pub mod nab;
 pub mod speed;

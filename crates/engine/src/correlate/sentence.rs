@@ -30,6 +30,41 @@ fn number(x: f64) -> String {
     }
 }
 
+/// What is odd about a session, by the direction that its model gave it.
+fn session(c: &Contributor, template: &str, alike: u32) -> String {
+    let who = if alike == 1 {
+        "a session".to_owned()
+    } else {
+        format!("{alike} sessions")
+    };
+    let s = if alike == 1 { "s" } else { "" };
+    let usual = if c.lower < c.upper {
+        format!("{} to {}", number(c.lower), number(c.upper))
+    } else {
+        number(c.upper)
+    };
+    match c.direction {
+        Direction::Absence => format!("{who} lack{s} a line that nearly all have: \"{template}\""),
+        Direction::Up | Direction::Down => format!(
+            "{who} with {} lines where {usual} {} usual: \"{template}\"",
+            number(c.actual),
+            if c.lower < c.upper || c.upper != 1.0 {
+                "are"
+            } else {
+                "is"
+            },
+        ),
+        Direction::Both if c.actual == 0.0 => {
+            format!("{who} lack{s} a line that comes with the others: \"{template}\"")
+        }
+        Direction::Both => format!(
+            "{who} with {} lines that do not go with the others: \"{template}\"",
+            number(c.actual)
+        ),
+        Direction::Pattern => format!("{who} with a line that hardly any has: \"{template}\""),
+    }
+}
+
 fn phrase(c: &Contributor) -> String {
     if let Some(log) = &c.log {
         let lines = if log.count == 1 {
@@ -39,6 +74,7 @@ fn phrase(c: &Contributor) -> String {
         };
         return match c.channel {
             Channel::NewTemplate => format!("a kind of log line never seen before, {lines}: \"{}\"", log.template),
+            Channel::Session => session(c, &log.template, log.count),
             Channel::TemplateSilence => format!("a regular log line stopped coming: \"{}\"", log.template),
             _ => format!(
                 "{lines} in a window where about {} are usual: \"{}\"",
@@ -129,6 +165,53 @@ mod tests {
         ];
         for (x, want) in table {
             assert_eq!(number(x), want, "{x}");
+        }
+    }
+
+    #[test]
+    fn sessions_are_told_in_words() {
+        use foreshock_domain::{Score, Source, Timestamp};
+        let said = |direction, actual, lower, upper, alike| {
+            let c = Contributor {
+                source: Source::Log,
+                id: "1".into(),
+                name: "committed <*>".into(),
+                channel: Channel::Session,
+                direction,
+                score: Score::from_surprise(3.0),
+                actual,
+                expected: 1.0,
+                lower,
+                upper,
+                onset: Timestamp::from_secs(0),
+                log: None,
+                share: None,
+            };
+            session(&c, "committed <*>", alike)
+        };
+        for (told, want) in [
+            (
+                said(Direction::Absence, 0.0, 1.0, 1.0, 2),
+                "2 sessions lack a line that nearly all have",
+            ),
+            (
+                said(Direction::Up, 60.0, 1.0, 4.0, 1),
+                "a session with 60 lines where 1 to 4 are usual",
+            ),
+            (
+                said(Direction::Up, 12.0, 1.0, 1.0, 1),
+                "a session with 12 lines where 1 is usual",
+            ),
+            (
+                said(Direction::Pattern, 1.0, 0.0, 0.0, 1),
+                "a session with a line that hardly any has",
+            ),
+            (
+                said(Direction::Both, 0.0, 0.0, 1.0, 1),
+                "a session lacks a line that comes with the others",
+            ),
+        ] {
+            assert_eq!(told, format!("{want}: \"committed <*>\""));
         }
     }
 }

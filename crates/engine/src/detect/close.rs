@@ -1,16 +1,17 @@
 //! A window's end: every series and template in it is scored, then learned, and what is surprising is sent on.
 //!
 //! Order matters and is fixed: failure facts first (they decide whether anything may be learned), then series in order of
-//! arrival, then templates of every entity by place, then one record per entity and one of progress.
+//! arrival, then templates of every entity by place, then sessions that are over, then one record per entity and one of progress.
 
 use foreshock_domain::{
     Detector, EntityWindow, Fact, Learning, LogEvidence, Millis, Signal, SignalRecord, Source, Timestamp, VectorEntry,
 };
-use foreshock_logs::{TemplateCount, TemplateId, TemplateVerdict};
+use foreshock_logs::{SessionModel, TemplateCount, TemplateId, TemplateVerdict};
 use foreshock_metrics::{ENTITY_SERIES_MAX, Point, SeriesModel};
 
 use super::aggregate::Aggregate;
 use super::partition::{Context, DetectState, Scratch};
+use super::sessions::session_signal;
 use super::slots::place_u32;
 use super::window::{EntityTally, OpenWindow};
 
@@ -56,6 +57,7 @@ impl DetectState {
             self.close_series(cx, &mut window.entities, *place as usize, aggregate, start, end);
         }
         self.close_templates(cx, window, start, end);
+        self.close_sessions(cx, window, start, end);
         for tally in &mut window.entities {
             self.send_window(cx, tally, start, end);
         }
@@ -175,7 +177,8 @@ impl DetectState {
     fn close_templates(&mut self, cx: &mut Context<'_>, window: &mut OpenWindow, start: Timestamp, end: Timestamp) {
         let Some(miner) = &self.miner else { return };
         let index = start.as_millis().div_euclid(cx.config.windows.width_ms);
-        let (mut counts, mut verdicts) = (Vec::new(), Vec::new());
+        let (mut counts, mut verdicts, mut session) = (Vec::new(), Vec::new(), Vec::new());
+        let windows_are_sessions = cx.source.sessions.is_none();
         for place in 0..self.entities.places() {
             let learning = self.learning(place_u32(place), start);
             let Some(slot) = self.entities.get_mut(place) else {
@@ -198,23 +201,19 @@ impl DetectState {
             let bank = slot.templates.get_or_insert_default();
             bank.reconcile(miner);
             verdicts.clear();
-            let tested = bank.close_window(start, end, &counts, learning, &mut verdicts);
+            let mut tested = bank.close_window(start, end, &counts, learning, &mut verdicts);
             verdicts.retain(|v: &TemplateVerdict| v.verdict.score.surprise() >= cx.config.alarms.gate);
+            let mut as_session = None;
+            if windows_are_sessions && !counts.is_empty() {
+                let model = slot.windows.get_or_insert_with(|| Box::new(SessionModel::windows()));
+                model.reconcile(miner);
+                as_session = Self::close_window_session(model, &counts, learning, &mut session);
+                tested += u32::from(as_session.is_some());
+            }
             if cell.is_none() && verdicts.is_empty() {
                 continue;
             }
-            let cell = cell.unwrap_or_else(|| {
-                let offset = self.last_offset;
-                let entity = place_u32(place);
-                let tally = EntityTally {
-                    entity,
-                    offset_first: offset,
-                    offset_last: offset,
-                    ..Default::default()
-                };
-                window.entities.push(tally);
-                window.entities.len() - 1
-            });
+            let cell = cell.unwrap_or_else(|| push_tally(window, place, self.last_offset));
             let Some(tally) = window.entities.get_mut(cell) else {
                 continue;
             };
@@ -222,6 +221,10 @@ impl DetectState {
             for v in &verdicts {
                 let text = miner.template(v.id).unwrap_or_default();
                 tally.signals.push(template_signal(v, &text, start));
+            }
+            if let Some(v) = as_session.filter(|v| v.score().surprise() >= cx.config.alarms.gate) {
+                let text = miner.template(v.id).unwrap_or_default();
+                tally.signals.push(session_signal(&v, &text, 1, start));
             }
         }
     }
@@ -302,6 +305,17 @@ fn vector_of(vector: &mut Vec<(u32, VectorEntry)>) -> Vec<VectorEntry> {
     vector.sort_by_key(|(place, _)| *place);
     vector.truncate(ENTITY_SERIES_MAX);
     vector.drain(..).map(|(_, entry)| entry).collect()
+}
+
+/// A tally for an entity that wrote nothing in the window and is odd all the same.
+pub(super) fn push_tally(window: &mut OpenWindow, entity: usize, offset: i64) -> usize {
+    window.entities.push(EntityTally {
+        entity: place_u32(entity),
+        offset_first: offset,
+        offset_last: offset,
+        ..Default::default()
+    });
+    window.entities.len() - 1
 }
 
 fn template_signal(v: &TemplateVerdict, text: &str, start: Timestamp) -> Signal {

@@ -1,5 +1,5 @@
 use foreshock_domain::{Entity, Timestamp};
-use foreshock_logs::{TemplateBank, TraceJoiner};
+use foreshock_logs::{SessionModel, TemplateBank, TraceJoiner};
 use serde::{Deserialize, Serialize};
 
 use super::slots::{Keyed, Slots};
@@ -14,6 +14,8 @@ pub(crate) struct EntitySlot {
     pub(crate) templates: Option<Box<TemplateBank>>,
     /// Tells the lines of a stack trace from lines of their own.
     pub(crate) trace: TraceJoiner,
+    /// Which templates it writes together in one window; `None` until its first line, and where lines name their sessions.
+    pub(crate) windows: Option<Box<SessionModel>>,
     /// Nothing is learned in windows that start before this: the entity shows a failure.
     pub(crate) paused_until: Timestamp,
     /// End of the last window it was heard in.
@@ -45,6 +47,7 @@ impl EntityTable {
             cells: Cells::default(),
             templates: None,
             trace: TraceJoiner::default(),
+            windows: None,
             paused_until: Timestamp::MIN,
             heard: Timestamp::MIN,
         }))

@@ -10,6 +10,7 @@ mod close;
 mod entities;
 mod partition;
 mod series;
+mod sessions;
 mod slots;
 mod window;
 

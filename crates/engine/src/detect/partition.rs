@@ -1,7 +1,7 @@
 use std::collections::BTreeMap;
 
 use foreshock_domain::{Input, LogLine, Progress, Sample, SignalRecord, SourcePosition, Timestamp, Upstream};
-use foreshock_logs::{LinePlace, Miner, telling_line};
+use foreshock_logs::{LinePlace, Miner, Sessions, telling_line};
 use foreshock_metrics::SeriesModel;
 use foreshock_wire::{Decoded, Decoder, Memory, Near, Origin, signals};
 use serde::{Deserialize, Serialize};
@@ -59,6 +59,10 @@ pub(crate) struct DetectState {
     pub(super) series: SeriesTable,
     pub(super) entities: EntityTable,
     pub(super) miner: Option<Box<Miner>>,
+    /// `None` until the first line of a source whose lines name sessions.
+    pub(super) sessions: Option<Box<Sessions>>,
+    /// Sessions cut off that were counted.
+    pub(super) sessions_cut: u64,
     /// Where the sweep for idle series and entities goes on.
     pub(super) sweep: usize,
     pub(super) last_offset: i64,
@@ -88,6 +92,8 @@ impl DetectPartition {
                 series: SeriesTable::default(),
                 entities: EntityTable::default(),
                 miner: None,
+                sessions: None,
+                sessions_cut: 0,
                 sweep: 0,
                 last_offset: -1,
             },
@@ -225,6 +231,9 @@ impl DetectState {
             Admission::Restarted => {
                 cx.counters.clock_resets += 1;
                 self.close_until(cx, scratch, Timestamp::LATEST);
+                if let Some(sessions) = &mut self.sessions {
+                    sessions.open.restart();
+                }
                 self.closed_until = Timestamp::MIN;
             }
             Admission::Future => return cx.counters.future += 1,
@@ -336,6 +345,7 @@ impl DetectState {
             .miner
             .get_or_insert_with(|| Box::new(Miner::new()))
             .mine(told, line.level);
+        self.add_to_sessions(cx, line, arrival.at, mined.id, owner);
         cx.counters.lines += 1;
         let cap = cx.config.limits.templates_per_window;
         let Some(tally) = self.tally(scratch, owner, arrival) else {

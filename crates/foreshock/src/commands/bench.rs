@@ -216,6 +216,7 @@ fn pipeline(series: usize) -> Result<(f64, usize), CommandError> {
         topic: "metrics".into(),
         format: Format::PlainJson,
         entity,
+        sessions: None,
     };
     let config = Arc::new(EngineConfig::new(vec![source], rules));
     let mut best_ns = f64::INFINITY;

@@ -216,6 +216,7 @@ fn from_file(path: &Path) -> Result<Held, CommandError> {
         topic: header.topic.as_str().into(),
         format: Format::PlainJson,
         entity: Vec::new(),
+        sessions: None,
     };
     let engine = Arc::new(EngineConfig::new(vec![source], rules));
     let topic = if header.signals { TopicId::SIGNALS } else { TopicId(1) };
@@ -269,6 +270,7 @@ mod tests {
             topic: "metrics".into(),
             format: Format::TelegrafJson,
             entity: vec!["host".into()],
+            sessions: None,
         };
         let mut engine = Engine::new(Arc::new(EngineConfig::new(vec![source], rules)));
         let of = |topic| TopicPartition { topic, partition: 3 };

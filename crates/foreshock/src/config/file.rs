@@ -171,6 +171,17 @@ pub(super) struct Source {
     pub(super) topic: String,
     pub(super) format: Format,
     pub(super) entity: Option<Vec<String>>,
+    pub(super) session: Option<Session>,
+}
+
+/// Table `session` of a source.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Session {
+    pub(super) labels: Vec<String>,
+    pub(super) pattern: Option<String>,
+    pub(super) end: Option<String>,
+    pub(super) idle: Option<Span>,
 }
 
 /// Table `windows`.

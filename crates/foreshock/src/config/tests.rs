@@ -66,6 +66,24 @@ fn mistakes_say_where_and_what_was_expected() {
             "`entity`",
         ),
         (
+            "session without a name",
+            with("session = { idle = \"1m\" }\n"),
+            "neither `labels` nor `pattern` (f.toml line 6, key source[0].session)",
+            "blk_-?",
+        ),
+        (
+            "session pattern",
+            with("session = { pattern = 'x*' }\n"),
+            "it matches the empty string (f.toml line 6, key source[0].session.pattern)",
+            "a regular expression",
+        ),
+        (
+            "session idle",
+            with("session = { labels = [\"trace_id\"], idle = \"5ms\" }\n"),
+            "5 ms (f.toml line 6, key source[0].session.idle)",
+            "\"1s\" to \"24h\"",
+        ),
+        (
             "wrong type",
             LEAST.replace("\"metrics\"", "7"),
             "line 4, key source[0].topic",
