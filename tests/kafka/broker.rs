@@ -345,6 +345,7 @@ group.initial.rebalance.delay.ms=0
 group.min.session.timeout.ms=1000
 auto.create.topics.enable=false
 log.segment.bytes=16777216
+log.retention.ms=-1
 log.index.size.max.bytes=1048576
 log.cleaner.dedupe.buffer.size=16777216
 log.cleaner.io.buffer.size=262144

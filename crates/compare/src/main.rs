@@ -30,6 +30,7 @@ const EXAMPLES: &str = "Examples:
   foreshock-compare calibration --half tune
   foreshock-compare speed --rivals
   foreshock-compare hdfs hdfs_sessions/      # sessions, with and without failures in what is learned
+  foreshock-compare openstack openstack_faults/ --logs unpacked/
   foreshock-compare all --nab nab/ --output docs/comparison";
 
 /// Ours and rivals on the same data in the same run
@@ -57,6 +58,8 @@ enum Command {
     Templates(commands::templates::Options),
     /// Everything in one run, and the page with tables and figures
     All(commands::all::Options),
+    /// Faults injected into `OpenStack`: warned of before the first error that a user sees, from logs alone
+    Openstack(commands::openstack::Options),
     /// Faults injected into pods, found in the right pod within five minutes, beside chance at the same alarm rate
     Trainticket(commands::trainticket::Options),
     /// Sessions of HDFS blocks: precision and recall at a threshold set beforehand, learned with and without failures inside
@@ -115,6 +118,10 @@ fn run(cli: &Cli) -> Result<String> {
                 return Ok(serde_json::to_string_pretty(&results)?);
             }
             Ok(commands::templates::tables(&results))
+        }
+        Command::Openstack(options) => {
+            let results = commands::openstack::measure(options)?;
+            shown(cli.json, &results, commands::openstack::table)
         }
         Command::Trainticket(options) => {
             let results = commands::trainticket::measure(options)?;

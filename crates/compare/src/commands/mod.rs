@@ -5,6 +5,7 @@ pub mod calibration;
 pub mod hdfs;
 pub mod injected;
 pub mod nab;
+pub mod openstack;
 pub mod speed;
 pub mod templates;
 pub mod trainticket;

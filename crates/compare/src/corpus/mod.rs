@@ -4,3 +4,4 @@ pub mod hdfs;
 pub mod injected;
 pub mod loghub;
 pub mod nab;
+pub mod openstack;
