@@ -4,10 +4,11 @@ use std::fs;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
-const COMMANDS: [&str; 8] = [
+const COMMANDS: [&str; 9] = [
     "demo",
     "run",
     "check",
+    "backtest",
     "score",
     "templates",
     "replay",
@@ -334,6 +335,93 @@ fn templates_writes_a_row_for_each_line() {
     assert_eq!(rows.lines().next(), Some("line,template_id,template"));
     assert!(err(&done).contains("4 lines, 2 templates"), "{}", err(&done));
     assert_eq!(left(folder.path()), ["in.log", "out.csv"]);
+}
+
+/// The recorded incident, told to `backtest` as a user would, or with one argument changed.
+fn backtest(folder: &Path, change: impl FnOnce(&mut Vec<String>)) -> Output {
+    let data = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../data/memory-leak");
+    let mut args = vec![
+        "backtest".to_owned(),
+        "--lead".into(),
+        "30s".into(),
+        "--horizon".into(),
+        "15m".into(),
+    ];
+    for (name, file) in [
+        ("--config", "foreshock.toml"),
+        ("--metrics", "metrics.jsonl.zst"),
+        ("--logs", "logs.jsonl.zst"),
+        ("--failures", "failures.csv"),
+    ] {
+        args.extend([name.to_owned(), path(&data, file)]);
+    }
+    for (name, file) in [("--report", "r.html"), ("--json", "r.json"), ("--events", "e.jsonl")] {
+        args.extend([name.to_owned(), path(folder, file)]);
+    }
+    change(&mut args);
+    let args: Vec<&str> = args.iter().map(String::as_str).collect();
+    foreshock(&args)
+}
+
+fn json(folder: &Path) -> serde_json::Value {
+    serde_json::from_str(&fs::read_to_string(folder.join("r.json")).expect("a report")).expect("JSON")
+}
+
+#[test]
+fn backtest_judges_the_recorded_incident() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let done = backtest(folder.path(), |_| {});
+    assert_eq!((code(&done), err(&done)), (0, String::new()), "{}", out(&done));
+    assert!(out(&done).contains("foretold"), "{}", out(&done));
+    let figures = json(folder.path());
+    assert_eq!(figures["recall"]["of"], 1);
+    assert_eq!(figures["recall"]["hits"], 1, "{figures}");
+    assert!(figures["leads_s"][0].as_f64().is_some_and(|s| s > 120.0), "{figures}");
+    let events = fs::read_to_string(folder.path().join("e.jsonl")).expect("events");
+    let first: serde_json::Value = serde_json::from_str(events.lines().next().expect("one")).expect("JSON");
+    assert_eq!(first["kind"], "precursor");
+    assert!(
+        fs::read_to_string(folder.path().join("r.html"))
+            .expect("a page")
+            .contains("shop-2")
+    );
+    assert_eq!(left(folder.path()), ["e.jsonl", "r.html", "r.json"]);
+    // Scored from after the failure on, there is none.
+    let later = backtest(folder.path(), |args| {
+        args.extend(["--from".into(), "2026-11-22T22:01:00Z".into()])
+    });
+    assert_eq!(code(&later), 0, "{}", err(&later));
+    assert_eq!(json(folder.path())["left_out"]["before"], 1);
+}
+
+#[test]
+fn backtest_says_what_is_wrong_and_leaves_nothing() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let bad = tempfile::tempdir().expect("a folder");
+    let labels = path(bad.path(), "failures.csv");
+    fs::write(&labels, "entity,class,onset,end\nshop-2,crash,soon,\n").expect("written");
+    let empty = path(bad.path(), "metrics.jsonl");
+    fs::write(&empty, "{\"name\":\n").expect("written");
+    let replaced = |args: &mut Vec<String>, name: &str, value: &str| {
+        let place = args.iter().position(|a| a == name).expect("it is there") + 1;
+        args[place] = value.to_owned();
+    };
+    let cases: [(&str, &str, i32, &str); 6] = [
+        ("--failures", &labels, 65, "line 2, column onset: expected a time"),
+        ("--metrics", &empty, 65, "metrics.jsonl line 1"),
+        ("--logs", "/nowhere.jsonl", 74, "/nowhere.jsonl"),
+        ("--config", "/nowhere.toml", 78, "/nowhere.toml"),
+        ("--horizon", "10s", 64, "--horizon"),
+        ("--json", "/nowhere/r.json", 74, "/nowhere/r.json"),
+    ];
+    for (name, value, expected, text) in cases {
+        let failed = backtest(folder.path(), |args| replaced(args, name, value));
+        assert_eq!(code(&failed), expected, "{name}: {}", err(&failed));
+        assert!(err(&failed).contains(text), "{name}: {}", err(&failed));
+        if expected != 74 || name == "--logs" {
+            assert!(left(folder.path()).is_empty(), "{name}: {:?}", left(folder.path()));
+        }
+    }
 }
 
 #[test]

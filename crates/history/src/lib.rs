@@ -5,10 +5,13 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::panic))] // a test that fails may say so
 
 pub mod alert_rule;
+pub mod backtest;
 pub mod dump;
+pub mod dump_log;
 pub mod dump_shift;
 pub mod entity_bank;
 pub mod inputs;
+pub mod labels;
 pub mod metric_csv;
 pub mod open;
 pub mod score;

@@ -14,7 +14,7 @@ const TRACE: [&str; 6] = [
 ];
 
 /// Applies records to a partition; `moves` saves and loads its state after each. Its counters, outputs and state.
-fn play(format: Format, records: &[(&str, String)], moves: bool) -> (Counters, Vec<Output>, Vec<u8>) {
+fn play(format: Format, records: &[(&str, impl AsRef<[u8]>)], moves: bool) -> (Counters, Vec<Output>, Vec<u8>) {
     let source = SourceConfig {
         sessions: None,
         topic: "logs".into(),
@@ -42,7 +42,7 @@ fn play(format: Format, records: &[(&str, String)], moves: bool) -> (Counters, V
             offset,
             timestamp: Some(Timestamp::from_millis(1_769_860_800_000 + offset)),
             key: Some(key.as_bytes()),
-            payload: Some(payload.as_bytes()),
+            payload: Some(payload.as_ref()),
         };
         partition.apply(&mut cx, &record);
         if moves {
@@ -116,33 +116,7 @@ fn what_lines_had_to_lose_is_counted() {
         ("control characters", b"a\x00b", |c| c.lines_cleaned),
     ];
     for (name, payload, counted) in cases {
-        let source = SourceConfig {
-            sessions: None,
-            topic: "logs".into(),
-            format: Format::Log,
-            entity: Vec::new(),
-        };
-        let config = EngineConfig::new(vec![source.clone()], Rules::new(&FailureConfig::default()).unwrap());
-        let from = TopicPartition {
-            topic: TopicId(1),
-            partition: 0,
-        };
-        let (mut counters, mut outputs) = (Counters::default(), Vec::new());
-        let mut cx = Context {
-            config: &config,
-            source: &source,
-            from,
-            counters: &mut counters,
-            outputs: &mut outputs,
-        };
-        let record = Record {
-            from,
-            offset: 0,
-            timestamp: Some(Timestamp::from_millis(1_769_860_800_000)),
-            key: None,
-            payload: Some(payload),
-        };
-        DetectPartition::new(&source, 0).apply(&mut cx, &record);
+        let (counters, ..) = play(Format::Log, &[("a", payload)], false);
         assert_eq!(counted(&counters), 1, "{name}");
         assert_eq!(counters.dead_letters, 0, "{name}");
     }

@@ -1,5 +1,6 @@
 //! One file a command: its arguments with their help, and `execute`.
 
+pub mod backtest;
 pub mod bench;
 pub mod check;
 pub mod demo;
@@ -22,6 +23,7 @@ pub fn execute(command: Command) -> Result<(), CommandError> {
         Command::Demo(args) => demo::execute(&args),
         Command::Run(args) => run::execute(&args),
         Command::Check(args) => check::execute(&args),
+        Command::Backtest(args) => backtest::execute(&args),
         Command::Score(args) => score::execute(&args),
         Command::Templates(args) => templates::execute(&args),
         Command::Replay(args) => replay::execute(&args),

@@ -1,0 +1,350 @@
+//! Labelled history through the engine of `run`: the replay and the evaluation are in `foreshock_history::backtest`, here are
+//! arguments, what belongs to which source, and what is said at the end.
+
+use std::io::{BufWriter, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use clap::Args;
+use foreshock_domain::Timestamp;
+use foreshock_domain::text::printable;
+use foreshock_engine::TopicId;
+use foreshock_history::backtest::evaluate::{Figures, Share, Terms};
+use foreshock_history::backtest::{Backtest, BacktestError, Backtested, whole};
+use foreshock_history::dump::{Dump, DumpError};
+use foreshock_history::inputs::{InputsError, expand};
+use foreshock_history::labels::Labels;
+use foreshock_wire::Format;
+
+use crate::config::{Config, ENTITY_LABELS, Secrets};
+use crate::error::{CommandError, Exit};
+use crate::interrupt;
+use crate::screen::{Paint, Style, bytes_bar, duration, note, print, table};
+
+/// Endings of dumps in a folder, without what says how they are compressed.
+const ENDINGS: [&str; 6] = ["jsonl", "ndjson", "json", "log", "txt", "prom"];
+
+/// Arguments of `foreshock backtest`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+EXAMPLES
+  foreshock backtest --config foreshock.toml --metrics metrics.jsonl.zst --logs logs.jsonl.zst --failures failures.csv \\
+      --report out.html --json out.json
+  foreshock backtest --config foreshock.toml --metrics dumps/ --failures failures.csv --from 2026-02-01 --lead 5m --horizon 6h
+  foreshock backtest --config foreshock.toml --logs app.log --events events.jsonl      failures by the configured rules
+
+Dumps are JSON Lines or raw log lines in the format of the source they belong to, plain, .gz or .zst; files, folders and
+patterns. They go to the first source of their kind in the configuration, or with TOPIC= to that one. Failures are CSV or JSON
+Lines: entity,class,onset,end (`end` may be empty).
+
+A failure is foretold where a precursor of its entity opens or grows from --horizon to --lead before its onset. A precursor is
+false where no failure of its entity follows within --horizon. Nothing is point-adjusted.")]
+pub struct BacktestArgs {
+    /// Configuration, as for `run`; no broker is asked
+    #[arg(long, value_name = "FILE")]
+    config: PathBuf,
+
+    /// Dumps of metrics
+    #[arg(long, value_name = "[TOPIC=]PATH", num_args = 1..)]
+    metrics: Vec<String>,
+
+    /// Dumps of logs
+    #[arg(long, value_name = "[TOPIC=]PATH", num_args = 1..)]
+    logs: Vec<String>,
+
+    /// Failures that happened; without, those that the configured rules see
+    #[arg(long, value_name = "FILE")]
+    failures: Option<PathBuf>,
+
+    /// Page to write, in HTML
+    #[arg(long, value_name = "FILE")]
+    report: Option<PathBuf>,
+
+    /// The same figures to write, in JSON
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+
+    /// Every event to write as it would be produced, one a line
+    #[arg(long, value_name = "FILE")]
+    events: Option<PathBuf>,
+
+    /// Score from this time on; what came before is learned from
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    from: Option<Timestamp>,
+
+    /// Read up to this time
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    until: Option<Timestamp>,
+
+    /// Least lead that is worth something
+    #[arg(long, value_name = "TIME", default_value = "1m", value_parser = crate::config::duration)]
+    lead: Duration,
+
+    /// How far ahead a warning counts
+    #[arg(long, value_name = "TIME", default_value = "1h", value_parser = crate::config::duration)]
+    horizon: Duration,
+
+    /// Class of failures that nobody can foretell: shown apart, and in no total; may be given many times
+    #[arg(long, value_name = "CLASS")]
+    apart: Vec<String>,
+}
+
+fn time(text: &str) -> Result<Timestamp, String> {
+    let day = format!("{text} 00:00:00");
+    let parsed = foreshock_wire::time::parse(text).or_else(|| foreshock_wire::time::parse(&day));
+    parsed.ok_or_else(|| "expected a time such as 2026-01-31, 2026-01-31T10:00:00Z or an epoch number".into())
+}
+
+/// The command.
+///
+/// # Errors
+/// 64 where it is not said what to read, 65 where a dump or the failures are not what they should be, 74 where files fail, 78
+/// where the configuration is wrong. Nothing is left half-written.
+pub fn execute(args: &BacktestArgs) -> Result<(), CommandError> {
+    if args.horizon <= args.lead {
+        return Err(CommandError::new(Exit::Usage, "--horizon is not longer than --lead")
+            .expected("a horizon that leaves room for warnings"));
+    }
+    let config = Config::load(&args.config, Secrets::Leave)?;
+    let labels = args
+        .failures
+        .as_deref()
+        .map(Labels::read)
+        .transpose()
+        .map_err(|error| {
+            let exit = if error.is_bad_data() { Exit::Data } else { Exit::Io };
+            CommandError::new(exit, error.to_string())
+        })?;
+    let dumps = dumps(args, &config)?;
+    let millis = |d: Duration| i64::try_from(d.as_millis()).unwrap_or(i64::MAX);
+    let terms = Terms {
+        lead_ms: millis(args.lead),
+        horizon_ms: millis(args.horizon),
+        from: args.from.unwrap_or(Timestamp::MIN),
+        apart: args.apart.clone(),
+        budget_per_day: config.engine.alarms.budget.false_alarms_per_day,
+    };
+    let began = Instant::now();
+    let done = match &args.events {
+        None => replay(args, &config, dumps, labels, terms, None)?,
+        Some(path) => {
+            let mut done = None;
+            let written = whole(path, |out| {
+                done = Some(replay(args, &config, dumps, labels, terms, Some(out)));
+                // Events of a replay that failed are not left behind as if they were whole.
+                match done {
+                    Some(Ok(_)) => Ok(()),
+                    _ => Err(std::io::ErrorKind::Interrupted.into()),
+                }
+            });
+            match done {
+                Some(Err(error)) => return Err(error),
+                Some(Ok(done)) => {
+                    written.map_err(|e| CommandError::io(path.display(), e))?;
+                    done
+                }
+                None => return Err(unwritten(path, written)),
+            }
+        }
+    };
+    if let Some(path) = &args.json {
+        done.write_json(path).map_err(|e| CommandError::io(path.display(), e))?;
+    }
+    if let Some(path) = &args.report {
+        done.write_html(path).map_err(|e| CommandError::io(path.display(), e))?;
+    }
+    if done.dead_letters() > 0 {
+        note(&format!(
+            "{} records could not be read and were left out",
+            done.dead_letters()
+        ));
+    }
+    print(&summary(&done.figures, began.elapsed(), Paint::for_stdout()))
+}
+
+fn unwritten(path: &Path, written: std::io::Result<()>) -> CommandError {
+    let why = written
+        .err()
+        .map_or_else(|| "not written".to_owned(), |e| e.to_string());
+    CommandError::io(path.display(), why)
+}
+
+fn replay(
+    args: &BacktestArgs,
+    config: &Config,
+    dumps: Vec<(TopicId, Dump)>,
+    labels: Option<Labels>,
+    terms: Terms,
+    events: Option<&mut BufWriter<std::fs::File>>,
+) -> Result<Backtested, CommandError> {
+    let sizes: Option<u64> = dumps.iter().map(|(_, d)| d.opened().bytes_total()).sum();
+    let bar = bytes_bar("backtest", sizes);
+    let stop = interrupt::flag();
+    let backtest = Backtest {
+        config: Arc::new(config.engine.clone()),
+        dumps,
+        labels,
+        terms,
+        until: args.until.unwrap_or(Timestamp::LATEST),
+        events: events.map(|out| out as &mut dyn Write),
+    };
+    let done = backtest.run(&mut |dumps| {
+        bar.set_position(dumps.iter().map(|d| d.opened().bytes_taken()).sum());
+        !stop.load(Ordering::Relaxed)
+    });
+    bar.finish_and_clear();
+    done.map_err(|error| match error {
+        BacktestError::Dump(error) => of_dump(&error),
+        BacktestError::Events(_) => CommandError::new(Exit::Io, error.to_string()),
+        BacktestError::Stopped => CommandError::new(Exit::NotFound, error.to_string()).help("nothing was written"),
+    })
+}
+
+fn of_dump(error: &DumpError) -> CommandError {
+    let exit = if error.is_bad_data() { Exit::Data } else { Exit::Io };
+    CommandError::new(exit, error.to_string())
+}
+
+/// Every dump and the topic of the source it belongs to.
+fn dumps(args: &BacktestArgs, config: &Config) -> Result<Vec<(TopicId, Dump)>, CommandError> {
+    let mut dumps = Vec::new();
+    let kinds = [("metrics", &args.metrics, true), ("logs", &args.logs, false)];
+    for (kind, named, is_metrics) in kinds {
+        for text in named {
+            let sources = &config.engine.sources;
+            let by_topic = text
+                .split_once('=')
+                .and_then(|(topic, path)| Some((sources.iter().position(|s| *s.topic == *topic)?, path)));
+            let first = || {
+                let place = sources.iter().position(|s| fits(s.format, is_metrics))?;
+                Some((place, text.as_str()))
+            };
+            let Some((place, path)) = by_topic.or_else(first) else {
+                return Err(
+                    CommandError::new(Exit::Config, format!("no source of {kind} is configured"))
+                        .at(args.config.display().to_string())
+                        .expected(format!("a [[source]] whose format is one of {kind}")),
+                );
+            };
+            open_all(path, place, config, &mut dumps)?;
+        }
+    }
+    if dumps.is_empty() {
+        return Err(CommandError::new(Exit::Usage, "there is nothing to read").expected("--metrics or --logs"));
+    }
+    Ok(dumps)
+}
+
+fn fits(format: Format, is_metrics: bool) -> bool {
+    match format {
+        Format::TelegrafJson | Format::PlainJson => is_metrics,
+        Format::IncidentJson => false,
+        _ => !is_metrics,
+    }
+}
+
+fn open_all(path: &str, place: usize, config: &Config, dumps: &mut Vec<(TopicId, Dump)>) -> Result<(), CommandError> {
+    let source = &config.engine.sources[place];
+    if !source.format.is_text() {
+        let what = format!("{path} can't be read line by line: its source is {}", source.format);
+        return Err(CommandError::new(Exit::Usage, what).expected("a source of text lines, such as otlp_json"));
+    }
+    let topic = TopicId(u16::try_from(place + 1).unwrap_or(u16::MAX));
+    let found = expand(&[PathBuf::from(path)], &ENDINGS, Path::new("")).map_err(|error| {
+        let exit = match error {
+            InputsError::Io { .. } => Exit::Io,
+            InputsError::Empty { .. } => Exit::Usage,
+        };
+        CommandError::new(exit, error.to_string())
+    })?;
+    for input in found {
+        let dump = Dump::open(&input.path, source.format).map_err(|e| of_dump(&e))?;
+        dumps.push((topic, dump.keyed_by(&ENTITY_LABELS)));
+    }
+    Ok(())
+}
+
+fn share(of: Share) -> String {
+    match of.share {
+        None => "none to count".into(),
+        Some(share) => format!(
+            "{:.0} %  ({} of {}, 95 %: {:.0} to {:.0} %)",
+            share * 100.0,
+            of.hits,
+            of.of,
+            of.low * 100.0,
+            of.high * 100.0
+        ),
+    }
+}
+
+fn summary(f: &Figures, took: Duration, paint: Paint) -> String {
+    let row = |name: &str, value: String| vec![name.to_owned(), value];
+    let span = |s: f64| duration(Duration::try_from_secs_f64(s).unwrap_or_default());
+    let lead = f.lead_s.map_or_else(
+        || "nothing was foretold".to_owned(),
+        |(low, median, high)| format!("{} median, 80 % between {} and {}", span(median), span(low), span(high)),
+    );
+    let rows = [
+        row("foretold", share(f.recall)),
+        row(
+            "by chance",
+            format!("{:.0} %  (p = {:.3})", f.chance_recall * 100.0, f.chance_p),
+        ),
+        row("precision", share(f.precision)),
+        row(
+            "false alarms",
+            format!("{:.2} a day where {} are asked for", f.false_per_day, f.budget_per_day),
+        ),
+        row("lead time", lead),
+    ];
+    let mut classes = vec![
+        ["class", "foretold", "median lead", "seen by own rules"]
+            .map(str::to_owned)
+            .to_vec(),
+    ];
+    classes.extend(f.classes.iter().map(|c| {
+        let apart = if c.apart { " (apart)" } else { "" };
+        vec![
+            format!("{}{apart}", printable(&c.class)),
+            format!("{} of {}", c.recall.hits, c.recall.of),
+            c.lead_s_median.map_or_else(|| "-".into(), span),
+            format!("{} of {}", c.seen.hits, c.seen.of),
+        ]
+    }));
+    let mut text = format!(
+        "{}\n{}\n{}",
+        paint.with(
+            Style::Strong,
+            &format!(
+                "{} to {}, {} entities, in {}",
+                f.scored.0,
+                f.scored.1,
+                f.entities,
+                duration(took)
+            )
+        ),
+        table(&rows),
+        table(&classes)
+    );
+    let left = &f.left_out;
+    for (n, what) in [
+        (
+            left.before,
+            "from before the scored part or before their entity was seen",
+        ),
+        (left.after, "from after the data"),
+        (left.unknown_count, "of entities that the data does not have"),
+        (left.merged, "that were part of another failure"),
+    ] {
+        if n > 0 {
+            text += &format!("left out: {n} labels {what}\n");
+        }
+    }
+    if !left.unknown.is_empty() {
+        text += &format!("unknown entities: {}\n", printable(&left.unknown.join(", ")));
+    }
+    text
+}

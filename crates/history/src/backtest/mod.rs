@@ -1,0 +1,181 @@
+//! `foreshock backtest`: labelled history through the same engine as `run`, and what it comes to.
+//!
+//! Records go by event time through [`crate::dump_log::DumpLog`]; nothing of the future is known to the engine, and labels are
+//! looked at by the evaluation alone. Memory is the engine's state, one epoch, and what is kept of each episode and failure;
+//! it does not grow with the length of the dumps.
+
+mod chart;
+pub mod collect;
+pub mod evaluate;
+mod html;
+
+use std::fs::File;
+use std::io::{self, BufWriter, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use foreshock_domain::Timestamp;
+use foreshock_engine::{Destination, Engine, EngineConfig, Output, TopicId, run};
+
+use crate::dump::{Dump, DumpError};
+use crate::dump_log::DumpLog;
+use crate::labels::{Label, Labels};
+use collect::{Collected, Collector};
+use evaluate::{Figures, Outcome, Terms, evaluate};
+
+/// What to replay and how to judge it.
+pub struct Backtest<'a> {
+    /// The engine as `run` would have it.
+    pub config: Arc<EngineConfig>,
+    /// Dumps and the topic each stands for.
+    pub dumps: Vec<(TopicId, Dump)>,
+    /// Failures that happened; `None`: those that the engine's own rules see.
+    pub labels: Option<Labels>,
+    /// What counts.
+    pub terms: Terms,
+    /// Records of this time or later are not read.
+    pub until: Timestamp,
+    /// Gets every event as it would be produced, one a line.
+    pub events: Option<&'a mut dyn Write>,
+}
+
+/// What came out.
+#[derive(Debug)]
+pub struct Backtested {
+    /// The evaluation.
+    pub figures: Figures,
+    labels: Vec<Label>,
+    collected: Collected,
+    outcomes: Vec<Outcome>,
+    horizon_ms: i64,
+}
+
+/// Why there is no result.
+#[derive(Debug, thiserror::Error)]
+pub enum BacktestError {
+    /// A dump can't be read.
+    #[error(transparent)]
+    Dump(#[from] DumpError),
+    /// The events can't be written.
+    #[error("events can't be written: {0}")]
+    Events(io::Error),
+    /// Somebody stopped it.
+    #[error("stopped before the end of the dumps")]
+    Stopped,
+}
+
+impl Backtest<'_> {
+    /// Replays and evaluates. `progress` is asked every few thousand records; where it says false the replay ends.
+    ///
+    /// # Errors
+    /// When a dump can't be read, events can't be written, or it was stopped.
+    pub fn run(self, progress: &mut dyn FnMut(&[Dump]) -> bool) -> Result<Backtested, BacktestError> {
+        let is_labelled = self.labels.is_some();
+        let labels = self.labels.unwrap_or_default();
+        let mut collector = Collector::new(&labels.failures, self.terms.horizon_ms);
+        let (mut events, mut failed, mut stopped) = (self.events, None, false);
+        let mut written = |output: &Output| {
+            collector.take(output);
+            if let Some(out) = events.as_mut()
+                && matches!(output.to, Destination::Anomalies | Destination::Failures)
+                && failed.is_none()
+            {
+                let line = out.write_all(&output.value).and_then(|()| out.write_all(b"\n"));
+                failed = line.err();
+            }
+        };
+        let mut progress = |dumps: &[Dump]| {
+            let goes_on = progress(dumps);
+            stopped |= !goes_on;
+            goes_on
+        };
+        let tick_every_ms = self.config.tick_every_ms;
+        let mut log = DumpLog::new(self.dumps, tick_every_ms, &mut written, &mut progress).until(self.until);
+        run(&mut log, &mut Engine::new(self.config), &mut |_| {})?;
+        if let Some(error) = failed {
+            return Err(BacktestError::Events(error));
+        }
+        if stopped {
+            return Err(BacktestError::Stopped);
+        }
+        let mut collected = collector.finish();
+        let (failures, merged) = if is_labelled {
+            (labels.failures, labels.merged)
+        } else {
+            let own = own_failures(&collected);
+            collected.before = vec![collect::Before::default(); own.failures.len()];
+            (own.failures, own.merged)
+        };
+        let (figures, outcomes) = evaluate(&self.terms, &failures, merged, &collected);
+        Ok(Backtested {
+            figures,
+            labels: failures,
+            collected,
+            outcomes,
+            horizon_ms: self.terms.horizon_ms,
+        })
+    }
+}
+
+/// What the engine saw, as labels.
+fn own_failures(collected: &Collected) -> Labels {
+    let label = |seen: &collect::Seen| Label {
+        entity: seen.entity.clone(),
+        class: seen.class.as_str().into(),
+        onset: seen.onset,
+        end: seen.end,
+    };
+    Labels::settle(collected.seen.iter().map(label).collect())
+}
+
+impl Backtested {
+    /// The figures as JSON.
+    ///
+    /// # Errors
+    /// When the file can't be written; then there is none under its name.
+    pub fn write_json(&self, path: &Path) -> io::Result<()> {
+        whole(path, |out| {
+            serde_json::to_writer_pretty(&mut *out, &self.figures)?;
+            out.write_all(b"\n")
+        })
+    }
+
+    /// The same for people: one page without anything from elsewhere.
+    ///
+    /// # Errors
+    /// When the file can't be written; then there is none under its name.
+    pub fn write_html(&self, path: &Path) -> io::Result<()> {
+        whole(path, |out| out.write_all(html::page(self).into_string().as_bytes()))
+    }
+
+    /// Records that could not be read.
+    #[must_use]
+    pub fn dead_letters(&self) -> u64 {
+        self.collected.dead_letters
+    }
+}
+
+/// Writes beside and renames, so that nothing half-written has the name.
+///
+/// # Errors
+/// What `write` or the file system say.
+pub fn whole(path: &Path, write: impl FnOnce(&mut BufWriter<File>) -> io::Result<()>) -> io::Result<()> {
+    let mut name = path.as_os_str().to_owned();
+    name.push(format!(".{}.partial", std::process::id()));
+    let beside = PathBuf::from(name);
+    let done = File::create(&beside).and_then(|file| {
+        let mut out = BufWriter::new(file);
+        write(&mut out)?;
+        out.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()?;
+        std::fs::rename(&beside, path)
+    });
+    if done.is_err() {
+        // It may not even have been made.
+        let _ = std::fs::remove_file(&beside);
+    }
+    done
+}
+
+#[cfg(test)]
+#[path = "tests.rs"]
+mod tests;
