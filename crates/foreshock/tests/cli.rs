@@ -388,7 +388,7 @@ fn backtest_judges_the_recorded_incident() {
     assert_eq!(left(folder.path()), ["e.jsonl", "r.html", "r.json"]);
     // Scored from after the failure on, there is none.
     let later = backtest(folder.path(), |args| {
-        args.extend(["--from".into(), "2026-11-22T22:01:00Z".into()])
+        args.extend(["--from".into(), "2026-11-22T22:01:00Z".into()]);
     });
     assert_eq!(code(&later), 0, "{}", err(&later));
     assert_eq!(json(folder.path())["left_out"]["before"], 1);

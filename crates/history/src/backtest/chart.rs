@@ -7,7 +7,7 @@ const HEIGHT: f64 = 170.0;
 const LEFT: f64 = 40.0;
 const BOTTOM: f64 = 26.0;
 const TOP: f64 = 10.0;
-const RIGHT: f64 = 10.0;
+const RIGHT: f64 = 24.0;
 
 /// From values to pixels of a plot.
 struct Frame {
