@@ -4,18 +4,43 @@
 //! (the rest of a stack trace) has the time of the line before. Merging looks at the head of each dump alone, so dumps must be
 //! nearly in order, as recorders write them; a line from the past comes where it stands.
 //!
+//! A CSV of metrics is a dump too: each row becomes one record of plain JSON, its label columns the labels of its series.
+//!
 //! Cost: one line of each dump in memory; per record one decoding, one allocation for the line and one for the key, and
 //! `log2(dumps)` comparisons.
 
 use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+use std::collections::{BTreeMap, BinaryHeap};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use foreshock_domain::{Input, Timestamp};
 use foreshock_wire::{DecodeError, Decoder, Format, Near, Origin, limits};
 
+use crate::metric_csv::{Layout, MetricCsv, MetricCsvError, MetricRow};
 use crate::open::{LineRead, Opened, open};
+
+/// Columns of a CSV that are labels even where no entity is named by them.
+const LABEL_COLUMNS: [&str; 14] = [
+    "entity",
+    "namespace",
+    "pod",
+    "host",
+    "instance",
+    "node",
+    "service",
+    "container",
+    "job",
+    "region",
+    "zone",
+    "cluster",
+    "env",
+    "device",
+];
+/// The column that names the entity where none of the labels does.
+const ENTITY_COLUMN: &str = "entity";
 
 /// One record of a dump.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -69,6 +94,22 @@ pub enum DumpError {
         /// From 1.
         line: u64,
     },
+    /// A CSV is not one of metrics: line, column and what was expected.
+    #[error("{}: {source}", path.display())]
+    Csv {
+        /// Which file.
+        path: PathBuf,
+        /// Where and what.
+        source: MetricCsvError,
+    },
+    /// A CSV for a source whose records are written otherwise.
+    #[error("{} is a CSV of metrics, and its source is {format}, expected a source of plain_json", path.display())]
+    CsvFormat {
+        /// Which file.
+        path: PathBuf,
+        /// Format of the source.
+        format: Format,
+    },
     /// The first lines have no time, so that nobody knows when to send them.
     #[error("{} line {line} has no time, and none before it has", path.display())]
     NoTime {
@@ -90,7 +131,15 @@ impl DumpError {
                 source.kind(),
                 io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput | io::ErrorKind::UnexpectedEof
             ),
-            Self::Record { .. } | Self::TooLong { .. } | Self::NoTime { .. } => true,
+            Self::Csv {
+                source: MetricCsvError::Read { source, .. },
+                ..
+            } => !matches!(source.kind(), io::ErrorKind::Other | io::ErrorKind::NotFound),
+            Self::Csv { .. }
+            | Self::CsvFormat { .. }
+            | Self::Record { .. }
+            | Self::TooLong { .. }
+            | Self::NoTime { .. } => true,
         }
     }
 }
@@ -99,7 +148,9 @@ impl DumpError {
 pub struct Dump {
     path: PathBuf,
     format: Format,
-    opened: Opened,
+    reading: Reading,
+    taken: Arc<AtomicU64>,
+    bytes_total: Option<u64>,
     decoder: Decoder,
     key_labels: Vec<String>,
     line: u64,
@@ -109,17 +160,26 @@ pub struct Dump {
     ended: bool,
 }
 
+enum Reading {
+    Lines(Opened),
+    Csv(Box<MetricCsv<Opened>>),
+}
+
 impl Dump {
-    /// Opens a dump: JSON Lines or raw log lines, plain, `.gz` or `.zst`; `-` is standard input.
+    /// Opens a dump: JSON Lines, raw log lines, or by its name a CSV of metrics; plain, `.gz` or `.zst`; `-` is standard input.
     ///
     /// # Errors
-    /// When it can't be opened.
+    /// When it can't be opened, or it is a CSV and not one of metrics or `format` not plain JSON.
     pub fn open(path: &Path, format: Format) -> Result<Self, DumpError> {
         let opened = open(path).map_err(|source| DumpError::Open {
             path: path.into(),
             source,
         })?;
-        let mut dump = Self::new(path, format, opened);
+        let mut dump = if is_csv(path) {
+            Self::csv(path, format, opened)?
+        } else {
+            Self::new(path, format, opened)
+        };
         // Times without a year are of the year before the file was last written to.
         let written = std::fs::metadata(path).and_then(|m| m.modified()).ok();
         let since = written.and_then(|at| at.duration_since(std::time::UNIX_EPOCH).ok());
@@ -132,10 +192,17 @@ impl Dump {
     /// A dump that is open already; `path` is its name in errors.
     #[must_use]
     pub fn new(path: &Path, format: Format, opened: Opened) -> Self {
+        let size = (opened.bytes_taken_handle(), opened.bytes_total());
+        Self::of(path, format, Reading::Lines(opened), size)
+    }
+
+    fn of(path: &Path, format: Format, reading: Reading, size: (Arc<AtomicU64>, Option<u64>)) -> Self {
         Self {
             path: path.into(),
             format,
-            opened,
+            reading,
+            taken: size.0,
+            bytes_total: size.1,
             decoder: Decoder::new(format),
             key_labels: Vec::new(),
             line: 0,
@@ -145,6 +212,24 @@ impl Dump {
         }
     }
 
+    /// A CSV of metrics that is open already.
+    ///
+    /// # Errors
+    /// When it is none, or `format` is not plain JSON.
+    pub fn csv(path: &Path, format: Format, opened: Opened) -> Result<Self, DumpError> {
+        if format != Format::PlainJson {
+            let path = path.into();
+            return Err(DumpError::CsvFormat { path, format });
+        }
+        let size = (opened.bytes_taken_handle(), opened.bytes_total());
+        let is_label = |name: &str| LABEL_COLUMNS.contains(&name);
+        let csv = MetricCsv::with_labels(opened, &is_label).map_err(|source| DumpError::Csv {
+            path: path.into(),
+            source,
+        })?;
+        Ok(Self::of(path, format, Reading::Csv(Box::new(csv)), size))
+    }
+
     /// Takes the key from the first of these labels that a record has; `namespace+pod` joins two with `/`.
     #[must_use]
     pub fn keyed_by<S: AsRef<str>>(mut self, labels: &[S]) -> Self {
@@ -152,10 +237,16 @@ impl Dump {
         self
     }
 
-    /// What is being read, for progress.
+    /// Bytes taken so far, as they lie there.
     #[must_use]
-    pub const fn opened(&self) -> &Opened {
-        &self.opened
+    pub fn bytes_taken(&self) -> u64 {
+        self.taken.load(Ordering::Relaxed)
+    }
+
+    /// Size of the file, where it is one.
+    #[must_use]
+    pub const fn bytes_total(&self) -> Option<u64> {
+        self.bytes_total
     }
 
     /// The format of its lines.
@@ -165,11 +256,25 @@ impl Dump {
     }
 
     fn read(&mut self) -> Result<Option<TimedRecord>, DumpError> {
+        let opened = match &mut self.reading {
+            Reading::Lines(opened) => opened,
+            Reading::Csv(csv) => {
+                let failed = |source| DumpError::Csv {
+                    path: self.path.clone(),
+                    source,
+                };
+                let row = csv.next_row().map_err(failed)?;
+                return row
+                    .map(|row| record_of(&row, &self.key_labels))
+                    .transpose()
+                    .map_err(failed);
+            }
+        };
         let mut payload = Vec::new();
         loop {
             self.line += 1;
             let (path, line) = (&self.path, self.line);
-            let read = self.opened.read_line(&mut payload, limits::PAYLOAD_BYTES_MAX);
+            let read = opened.read_line(&mut payload, limits::PAYLOAD_BYTES_MAX);
             match read.map_err(|source| DumpError::Read {
                 path: path.clone(),
                 line,
@@ -220,6 +325,44 @@ impl Dump {
     }
 }
 
+/// Whether the name without `.gz` or `.zst` ends in `.csv`.
+fn is_csv(path: &Path) -> bool {
+    let is = |path: &Path, ending: &str| path.extension().is_some_and(|e| e.eq_ignore_ascii_case(ending));
+    let packed = is(path, "gz") || is(path, "zst");
+    is(path, "csv") || (packed && path.file_stem().is_some_and(|stem| is(Path::new(stem), "csv")))
+}
+
+/// One row as plain JSON: an array with a point for each metric.
+fn record_of(row: &MetricRow<'_, Opened>, key_labels: &[String]) -> Result<TimedRecord, MetricCsvError> {
+    let labels: BTreeMap<&str, std::borrow::Cow<'_, str>> = row.labels().collect();
+    let key = joined_key(key_labels, &|name| labels.get(name).map(AsRef::as_ref));
+    let key = key.or_else(|| labels.get(ENTITY_COLUMN).map(|l| l.clone().into_owned()));
+    // As text, since a number's unit is told by its size, which is wrong near 1970.
+    let at = foreshock_wire::time::format_rfc3339(row.at);
+    let point = |name: &str, value: f64| {
+        // What is missing is null in JSON, and NaN has no other form there.
+        serde_json::json!({"timestamp": at, "name": name, "value": value, "labels": labels})
+    };
+    let points = match row.layout() {
+        Layout::Wide(names) => {
+            let points = names
+                .iter()
+                .enumerate()
+                .map(|(i, name)| Ok(point(name, row.wide_value(i)?)));
+            points.collect::<Result<Vec<_>, MetricCsvError>>()?
+        }
+        Layout::Long => {
+            let (series, value) = row.long_value()?;
+            vec![point(&String::from_utf8_lossy(series), value)]
+        }
+    };
+    Ok(TimedRecord {
+        at: row.at,
+        key: key.unwrap_or_default(),
+        payload: serde_json::Value::Array(points).to_string().into_bytes(),
+    })
+}
+
 fn time_of(input: &Input<'_>) -> Option<Timestamp> {
     match input {
         Input::Sample(s) => s.at,
@@ -232,11 +375,16 @@ fn key_of(input: &Input<'_>, labels: &[String]) -> String {
     if let Some(entity) = input.entity() {
         return entity.as_str().to_owned();
     }
+    joined_key(labels, &|name| input.label(name)).unwrap_or_default()
+}
+
+/// The first of `labels` that is there; `a+b` joins two.
+fn joined_key<'v>(labels: &[String], value: &dyn Fn(&str) -> Option<&'v str>) -> Option<String> {
     let joined = |label: &String| {
-        let parts: Option<Vec<&str>> = label.split('+').map(|part| input.label(part.trim())).collect();
+        let parts: Option<Vec<&str>> = label.split('+').map(|part| value(part.trim())).collect();
         parts.map(|parts| parts.join("/"))
     };
-    labels.iter().find_map(joined).unwrap_or_default()
+    labels.iter().find_map(joined)
 }
 
 impl Iterator for Dump {

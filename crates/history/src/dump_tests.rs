@@ -34,6 +34,98 @@ fn a_line_is_a_record_with_time_and_key() {
     }
 }
 
+fn csv(text: &str) -> Result<Dump, DumpError> {
+    let opened = Opened::new(Cursor::new(text.as_bytes().to_vec()), None).unwrap();
+    Dump::csv(Path::new("d.csv"), Format::PlainJson, opened).map(|d| d.keyed_by(&["namespace+pod", "host"]))
+}
+
+#[test]
+fn a_row_of_a_csv_is_a_record_of_plain_json() {
+    /// Text, key, name and value of each point.
+    type Case<'a> = (&'a str, &'a str, &'a [(&'a str, f64)]);
+    let cases: [Case<'_>; 4] = [
+        (
+            "timestamp,host,cpu,mem\n60,a,1.5,\n",
+            "a",
+            &[("cpu", 1.5), ("mem", f64::NAN)],
+        ),
+        (
+            "timestamp,series,value,entity\n60,cpu,2,unit-7\n",
+            "unit-7",
+            &[("cpu", 2.0)],
+        ),
+        ("timestamp,pod,cpu,namespace\n60,p,NaN,n\n", "n/p", &[("cpu", f64::NAN)]),
+        (
+            "timestamp,cpu,\"a \"\"b\"\"\"\n60,1,-2e3\n",
+            "",
+            &[("cpu", 1.0), ("a \"b\"", -2e3)],
+        ),
+    ];
+    for (text, key, expected) in cases {
+        let record = csv(text).unwrap().next().unwrap().unwrap();
+        assert_eq!(
+            (record.key.as_str(), record.at),
+            (key, Timestamp::from_secs(60)),
+            "{text}"
+        );
+        let mut points = Vec::new();
+        let sink = &mut |input: Input<'_>| {
+            let Input::Sample(s) = input else { panic!("no sample") };
+            assert_eq!(s.at, Some(Timestamp::from_secs(60)));
+            points.push((s.name.to_owned(), s.value));
+        };
+        Decoder::new(Format::PlainJson).decode(&record.payload, sink).unwrap();
+        assert_eq!(format!("{points:?}"), format!("{expected:?}"), "{text}");
+    }
+}
+
+#[test]
+fn a_bad_csv_says_where() {
+    let first_error = |text: &str| match csv(text) {
+        Err(error) => error,
+        Ok(dump) => dump.filter_map(Result::err).next().unwrap(),
+    };
+    let cases = [
+        ("time,a\n", "d.csv: line 1, column timestamp: expected the first column"),
+        (
+            "timestamp,host\n",
+            "d.csv: line 1, column host: expected at least one metric beside labels",
+        ),
+        (
+            "timestamp,host,cpu\n60,a,1\n70,a,much\n",
+            "d.csv: line 3, column cpu: expected a number",
+        ),
+        (
+            "timestamp,host,cpu\nsoon,a,1\n",
+            "d.csv: line 2, column timestamp: expected a time",
+        ),
+    ];
+    for (text, expected) in cases {
+        let error = first_error(text);
+        assert!(
+            error.is_bad_data() && error.to_string().starts_with(expected),
+            "{text:?}: {error}"
+        );
+    }
+    let opened = Opened::new(Cursor::new(b"timestamp,a\n".to_vec()), None).unwrap();
+    let refused = Dump::csv(Path::new("d.csv"), Format::TelegrafJson, opened)
+        .err()
+        .unwrap();
+    assert!(
+        refused.to_string().contains("expected a source of plain_json"),
+        "{refused}"
+    );
+    for (name, expected) in [
+        ("a.csv", true),
+        ("a.CSV.gz", true),
+        ("a.csv.zst", true),
+        ("a.jsonl.gz", false),
+        ("csv", false),
+    ] {
+        assert_eq!(is_csv(Path::new(name)), expected, "{name}");
+    }
+}
+
 #[test]
 fn an_incident_is_keyed_by_its_entity() {
     let text = r#"{"entity":"shop-1","class":"outage","onset":"2026-01-31T12:00:00Z"}"#;

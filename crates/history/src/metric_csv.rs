@@ -1,4 +1,5 @@
-//! Metric files as CSV, row by row: `timestamp` and one column a metric (wide), or `timestamp,series,value` (long).
+//! Metric files as CSV, row by row: `timestamp` and one column a metric (wide), or `timestamp,series,value` (long); in either, columns
+//! of agreed names may be labels.
 //!
 //! One row is in memory at a time. What cannot be read is an error that names line, column and what was expected; nothing
 //! is guessed and nothing skipped.
@@ -51,6 +52,11 @@ pub enum MetricCsvError {
 pub struct MetricCsv<R> {
     reader: Reader<R>,
     layout: Layout,
+    /// Names of all columns, and which of them are labels.
+    names: Vec<String>,
+    labels: Vec<usize>,
+    /// Place in a record of each metric of a wide file; of a long one that of `series` and `value`.
+    places: Vec<usize>,
     record: ByteRecord,
     line: u64,
 }
@@ -68,6 +74,14 @@ impl<R: BufRead> MetricCsv<R> {
     /// # Errors
     /// When the bytes can't be read or the header is not that of a metric file.
     pub fn new(inner: R) -> Result<Self, MetricCsvError> {
+        Self::with_labels(inner, &|_| false)
+    }
+
+    /// Reads the header of a file of which the columns that `is_label` names are labels.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub fn with_labels(inner: R, is_label: &dyn Fn(&str) -> bool) -> Result<Self, MetricCsvError> {
         let reader = ReaderBuilder::new()
             .has_headers(false)
             .flexible(true)
@@ -76,6 +90,9 @@ impl<R: BufRead> MetricCsv<R> {
         let mut csv = Self {
             reader,
             layout: Layout::Long,
+            names: Vec::new(),
+            labels: Vec::new(),
+            places: Vec::new(),
             record: ByteRecord::new(),
             line: 0,
         };
@@ -98,14 +115,17 @@ impl<R: BufRead> MetricCsv<R> {
                 count.as_bytes(),
             ));
         }
-        let names: Vec<String> = csv
-            .record
-            .iter()
-            .skip(1)
-            .map(|n| String::from_utf8_lossy(n).into_owned())
-            .collect();
-        if names != ["series", "value"] {
-            csv.layout = Layout::Wide(names);
+        let text = |n: &[u8]| String::from_utf8_lossy(n).into_owned();
+        csv.names = csv.record.iter().map(text).collect();
+        csv.names[0] = "timestamp".into();
+        let columns = 1..csv.names.len();
+        (csv.labels, csv.places) = columns.partition(|i| is_label(&csv.names[*i]));
+        let metrics: Vec<String> = csv.places.iter().map(|i| csv.names[*i].clone()).collect();
+        if metrics.is_empty() {
+            return Err(csv.data(1, "expected at least one metric beside labels", b""));
+        }
+        if metrics != ["series", "value"] {
+            csv.layout = Layout::Wide(metrics);
         }
         Ok(csv)
     }
@@ -123,10 +143,7 @@ impl<R: BufRead> MetricCsv<R> {
         if !self.advance()? {
             return Ok(None);
         }
-        let fields = 1 + match &self.layout {
-            Layout::Wide(names) => names.len(),
-            Layout::Long => 2,
-        };
+        let fields = self.names.len();
         if self.record.len() != fields {
             let found = format!("{} fields", self.record.len());
             let column = self.record.len().min(fields);
@@ -157,12 +174,11 @@ impl<R: BufRead> MetricCsv<R> {
     }
 
     fn data(&self, column: usize, expected: &str, found: &[u8]) -> MetricCsvError {
-        let name = match (&self.layout, column) {
-            (_, 0) => "timestamp".to_owned(),
-            (Layout::Wide(names), n) => names.get(n - 1).cloned().unwrap_or_else(|| (n + 1).to_string()),
-            (Layout::Long, 1) => "series".to_owned(),
-            (Layout::Long, 2) => "value".to_owned(),
-            (Layout::Long, n) => (n + 1).to_string(),
+        let name = match (self.names.get(column), column) {
+            (Some(name), _) => name.clone(),
+            (None, 0) => "timestamp".to_owned(),
+            (None, 1) if self.names.is_empty() => "series".to_owned(),
+            (None, n) => (n + 1).to_string(),
         };
         let found = String::from_utf8_lossy(found);
         let found = if found.is_empty() {
@@ -191,7 +207,7 @@ impl<R: BufRead> MetricRow<'_, R> {
     /// # Errors
     /// When it is no number.
     pub fn wide_value(&self, column: usize) -> Result<f64, MetricCsvError> {
-        self.number(column + 1)
+        self.number(self.csv.places.get(column).copied().unwrap_or(usize::MAX))
     }
 
     /// Series and value of a long row; NaN where the value is missing.
@@ -199,11 +215,35 @@ impl<R: BufRead> MetricRow<'_, R> {
     /// # Errors
     /// When it is no number, or the series has no name.
     pub fn long_value(&self) -> Result<(&[u8], f64), MetricCsvError> {
-        let series = &self.csv.record[1];
+        let (name, value) = (self.csv.places[0], self.csv.places[1]);
+        let series = &self.csv.record[name];
         if series.is_empty() {
-            return Err(self.csv.data(1, "expected the name of a series", b""));
+            return Err(self.csv.data(name, "expected the name of a series", b""));
         }
-        Ok((series, self.number(2)?))
+        Ok((series, self.number(value)?))
+    }
+
+    /// Labels that are not empty, by name, in the order of the columns.
+    pub fn labels(&self) -> impl Iterator<Item = (&str, std::borrow::Cow<'_, str>)> {
+        let of = |i: &usize| {
+            (
+                self.csv.names[*i].as_str(),
+                String::from_utf8_lossy(&self.csv.record[*i]),
+            )
+        };
+        self.csv.labels.iter().map(of).filter(|(_, value)| !value.is_empty())
+    }
+
+    /// Line of the row, counted from 1.
+    #[must_use]
+    pub fn line(&self) -> u64 {
+        self.csv.line
+    }
+
+    /// How the file is laid out.
+    #[must_use]
+    pub fn layout(&self) -> &Layout {
+        &self.csv.layout
     }
 
     /// A number; NaN for what is missing: nothing, `NaN`, `Inf`.

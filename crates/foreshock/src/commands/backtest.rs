@@ -24,7 +24,7 @@ use crate::interrupt;
 use crate::screen::{Paint, Style, bytes_bar, duration, note, print, table};
 
 /// Endings of dumps in a folder, without what says how they are compressed.
-const ENDINGS: [&str; 6] = ["jsonl", "ndjson", "json", "log", "txt", "prom"];
+const ENDINGS: [&str; 6] = ["csv", "jsonl", "ndjson", "json", "log", "txt"];
 
 /// Arguments of `foreshock backtest`.
 #[derive(Debug, Args)]
@@ -35,7 +35,8 @@ EXAMPLES
   foreshock backtest --config foreshock.toml --metrics dumps/ --failures failures.csv --from 2026-02-01 --lead 5m --horizon 6h
   foreshock backtest --config foreshock.toml --logs app.log --events events.jsonl      failures by the configured rules
 
-Dumps are JSON Lines or raw log lines in the format of the source they belong to, plain, .gz or .zst; files, folders and
+Dumps are JSON Lines or raw log lines in the format of the source they belong to, or CSVs of metrics for a source of plain_json
+(timestamp, label columns such as host or entity, one column a metric; or series,value); plain, .gz or .zst; files, folders and
 patterns. They go to the first source of their kind in the configuration, or with TOPIC= to that one. Failures are CSV or JSON
 Lines: entity,class,onset,end (`end` may be empty).
 
@@ -155,11 +156,8 @@ pub fn execute(args: &BacktestArgs) -> Result<(), CommandError> {
     if let Some(path) = &args.report {
         done.write_html(path).map_err(|e| CommandError::io(path.display(), e))?;
     }
-    if done.dead_letters() > 0 {
-        note(&format!(
-            "{} records could not be read and were left out",
-            done.dead_letters()
-        ));
+    for (what, n) in done.oddities() {
+        note(&format!("{n} {what}"));
     }
     print(&summary(&done.figures, began.elapsed(), Paint::for_stdout()))
 }
@@ -179,7 +177,7 @@ fn replay(
     terms: Terms,
     events: Option<&mut BufWriter<std::fs::File>>,
 ) -> Result<Backtested, CommandError> {
-    let sizes: Option<u64> = dumps.iter().map(|(_, d)| d.opened().bytes_total()).sum();
+    let sizes: Option<u64> = dumps.iter().map(|(_, d)| d.bytes_total()).sum();
     let bar = bytes_bar("backtest", sizes);
     let stop = interrupt::flag();
     let backtest = Backtest {
@@ -191,7 +189,7 @@ fn replay(
         events: events.map(|out| out as &mut dyn Write),
     };
     let done = backtest.run(&mut |dumps| {
-        bar.set_position(dumps.iter().map(|d| d.opened().bytes_taken()).sum());
+        bar.set_position(dumps.iter().map(|d| d.bytes_taken()).sum());
         !stop.load(Ordering::Relaxed)
     });
     bar.finish_and_clear();

@@ -31,7 +31,7 @@ EXAMPLES
       --input metrics=metrics.jsonl.zst:telegraf_json --input logs=logs.jsonl.zst:log_json
   zcat app.log.gz | foreshock replay --config foreshock.toml --topic logs --format log_text --speed max -
 
-A dump is lines, one record each: JSON Lines or raw log lines, plain, .gz or .zst. Several dumps are merged by event time.
+A dump is lines, one record each: JSON Lines, raw log lines, or (by its name, as plain_json) a CSV of metrics; plain, .gz or .zst. Several dumps are merged by event time.
 A record's timestamp is its event time, its key the entity. Ctrl-C ends with what was sent.")]
 pub struct ReplayArgs {
     /// Brokers, `host:port` with commas between
@@ -129,7 +129,7 @@ pub fn execute(args: &ReplayArgs) -> Result<(), CommandError> {
     topics_exist(&connection, &inputs)?;
     let sender = Sender::new(&connection).map_err(|e| CommandError::new(Exit::Config, e.to_string()))?;
 
-    let sizes: Option<u64> = dumps.iter().map(|d| d.opened().bytes_total()).sum();
+    let sizes: Option<u64> = dumps.iter().map(|d| d.bytes_total()).sum();
     let bar = bytes_bar("replay", sizes);
     let stop = interrupt::flag();
     let began = Instant::now();
@@ -309,7 +309,7 @@ fn send(
         sent.records += 1;
         sent.bytes += payload.len() as u64;
         if sent.records.is_multiple_of(256) || args.speed != Speed::Max {
-            bar.set_position(merged.dumps().iter().map(|d| d.opened().bytes_taken()).sum());
+            bar.set_position(merged.dumps().iter().map(|d| d.bytes_taken()).sum());
         }
     }
     Ok(())

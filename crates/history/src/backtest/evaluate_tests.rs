@@ -59,8 +59,9 @@ fn terms() -> Terms {
 #[test]
 fn every_episode_has_one_outcome() {
     let labels = [label("a", "crash", 300, 310)];
-    // (entity, alerts, outcome)
-    let cases: [(&str, &[(i64, f64)], Outcome); 11] = [
+    /// Entity, alerts, outcome.
+    type Case<'a> = (&'a str, &'a [(i64, f64)], Outcome);
+    let cases: [Case<'_>; 11] = [
         ("a", &[(240, 5.0)], Outcome::True),
         ("a", &[(295, 5.0)], Outcome::True),
         ("a", &[(296, 5.0)], Outcome::Late),

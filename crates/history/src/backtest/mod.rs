@@ -9,13 +9,16 @@ pub mod collect;
 pub mod evaluate;
 mod html;
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use foreshock_domain::Timestamp;
-use foreshock_engine::{Destination, Engine, EngineConfig, Output, TopicId, run};
+use foreshock_engine::{Counters, Destination, Engine, EngineConfig, EpochReport, Output, TopicId, run};
+
+use serde::Serialize;
 
 use crate::dump::{Dump, DumpError};
 use crate::dump_log::DumpLog;
@@ -44,6 +47,8 @@ pub struct Backtest<'a> {
 pub struct Backtested {
     /// The evaluation.
     pub figures: Figures,
+    /// What the engine counted: late, dropped, refused and all else.
+    pub counters: Counters,
     labels: Vec<Label>,
     collected: Collected,
     outcomes: Vec<Outcome>,
@@ -91,7 +96,12 @@ impl Backtest<'_> {
         };
         let tick_every_ms = self.config.tick_every_ms;
         let mut log = DumpLog::new(self.dumps, tick_every_ms, &mut written, &mut progress).until(self.until);
-        run(&mut log, &mut Engine::new(self.config), &mut |_| {})?;
+        let mut counters = Counters::default();
+        run(&mut log, &mut Engine::new(self.config), &mut |report| {
+            if let EpochReport::Committed { counters: of_epoch, .. } = report {
+                counters += *of_epoch;
+            }
+        })?;
         if let Some(error) = failed {
             return Err(BacktestError::Events(error));
         }
@@ -109,6 +119,7 @@ impl Backtest<'_> {
         let (figures, outcomes) = evaluate(&self.terms, &failures, merged, &collected);
         Ok(Backtested {
             figures,
+            counters,
             labels: failures,
             collected,
             outcomes,
@@ -135,7 +146,11 @@ impl Backtested {
     /// When the file can't be written; then there is none under its name.
     pub fn write_json(&self, path: &Path) -> io::Result<()> {
         whole(path, |out| {
-            serde_json::to_writer_pretty(&mut *out, &self.figures)?;
+            let report = Report {
+                figures: &self.figures,
+                counters: self.counters.entries().into_iter().collect(),
+            };
+            serde_json::to_writer_pretty(&mut *out, &report)?;
             out.write_all(b"\n")
         })
     }
@@ -148,11 +163,27 @@ impl Backtested {
         whole(path, |out| out.write_all(html::page(self).into_string().as_bytes()))
     }
 
-    /// Records that could not be read.
+    /// What was left out of the input or stood in it twice: name and how many, of those that happened.
     #[must_use]
-    pub fn dead_letters(&self) -> u64 {
-        self.collected.dead_letters
+    pub fn oddities(&self) -> Vec<(&'static str, u64)> {
+        let c = &self.counters;
+        let told = [
+            ("records that can't be read", c.dead_letters),
+            ("samples or lines that came too late", c.late),
+            ("from a clock far ahead", c.future),
+            ("from before 1970 or after 9999", c.implausible),
+            ("samples of the same time as the one before", c.duplicates),
+        ];
+        told.into_iter().filter(|(_, n)| *n > 0).collect()
     }
+}
+
+/// The JSON report.
+#[derive(Serialize)]
+struct Report<'a> {
+    #[serde(flatten)]
+    figures: &'a Figures,
+    counters: BTreeMap<&'static str, u64>,
 }
 
 /// Writes beside and renames, so that nothing half-written has the name.
