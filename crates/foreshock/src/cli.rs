@@ -14,7 +14,7 @@ EXAMPLES
   foreshock check --config foreshock.toml     is everything in place?
   foreshock run --config foreshock.toml       the service
 
-Exit codes: 0 done, 64 wrong usage, 65 bad data, 74 I/O or broker, 78 bad configuration.")]
+Exit codes: 0 done, 64 wrong usage, 65 bad data, 74 I/O or broker, 78 bad configuration, 130 Ctrl-C.")]
 pub struct Cli {
     /// What to do.
     #[command(subcommand)]

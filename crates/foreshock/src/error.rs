@@ -24,6 +24,8 @@ pub enum Exit {
     Io = 74,
     /// The configuration is wrong.
     Config = 78,
+    /// Ctrl-C ended it before its time, as a shell reports a process that SIGINT ended.
+    Interrupted = 130,
 }
 
 impl From<Exit> for ExitCode {

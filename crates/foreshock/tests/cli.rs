@@ -476,3 +476,30 @@ fn the_demo_foretells_the_failure_and_ends_by_itself() {
         "{text}"
     );
 }
+
+/// Ctrl-C ends it at once and says so. Sent with `kill`, since nothing else here may send signals.
+#[cfg(unix)]
+#[test]
+fn an_interrupted_demo_ends_at_once_and_says_so() {
+    let mut demo = command(&["demo"]);
+    let child = demo
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the demo runs");
+    let pid = child.id().to_string();
+    // The pipeline may or may not be ready by then; either way it has to end.
+    std::thread::sleep(std::time::Duration::from_secs(3));
+    let sent = Command::new("kill")
+        .args(["-s", "INT", &pid])
+        .status()
+        .expect("kill is there");
+    assert!(sent.success());
+    let done = child.wait_with_output().expect("it ends");
+    assert_eq!(code(&done), 130, "{}", err(&done));
+    assert!(
+        err(&done).contains("stopped before the recording was over"),
+        "{}",
+        err(&done)
+    );
+}

@@ -196,7 +196,7 @@ fn replay(
     done.map_err(|error| match error {
         BacktestError::Dump(error) => of_dump(&error),
         BacktestError::Events(_) => CommandError::new(Exit::Io, error.to_string()),
-        BacktestError::Stopped => CommandError::new(Exit::NotFound, error.to_string()).help("nothing was written"),
+        BacktestError::Stopped => CommandError::new(Exit::Interrupted, error.to_string()).help("nothing was written"),
     })
 }
 

@@ -85,6 +85,7 @@ pub fn execute(args: &DemoArgs) -> Result<(), CommandError> {
         })
     };
     let told = watch(&reader, &stop, &sent, args.duration, paint);
+    let interrupted = stop.load(Ordering::Relaxed);
     stop.store(true, Ordering::Relaxed);
     let replayed = replay.join();
     tracing::debug!(vitals = vitals.prometheus(), "has replayed");
@@ -92,6 +93,12 @@ pub fn execute(args: &DemoArgs) -> Result<(), CommandError> {
     let told = told?;
     if let Ok(Err(error)) = replayed {
         return Err(CommandError::io("the recording can't be replayed", error));
+    }
+    if interrupted {
+        return Err(CommandError::new(
+            Exit::Interrupted,
+            "stopped before the recording was over",
+        ));
     }
     conclude(&told, paint)
 }
@@ -207,7 +214,7 @@ fn watch(
             last_heard = last_heard.max(Instant::now() - Duration::from_millis(1));
         }
         let over = last_heard.elapsed() > QUIET || limit.is_some_and(|limit| began.elapsed() > limit);
-        if over || (stop.load(Ordering::Relaxed) && !sent.load(Ordering::Relaxed)) {
+        if over || stop.load(Ordering::Relaxed) {
             return Ok(told);
         }
     }
