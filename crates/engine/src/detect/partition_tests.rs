@@ -16,6 +16,7 @@ const TRACE: [&str; 6] = [
 /// Applies records to a partition; `moves` saves and loads its state after each. Its counters, outputs and state.
 fn play(format: Format, records: &[(&str, String)], moves: bool) -> (Counters, Vec<Output>, Vec<u8>) {
     let source = SourceConfig {
+        log: crate::config::LogConfig::default(),
         sessions: None,
         topic: "logs".into(),
         format,
@@ -117,6 +118,7 @@ fn what_lines_had_to_lose_is_counted() {
     ];
     for (name, payload, counted) in cases {
         let source = SourceConfig {
+            log: crate::config::LogConfig::default(),
             sessions: None,
             topic: "logs".into(),
             format: Format::Log,
