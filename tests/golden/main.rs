@@ -12,8 +12,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use foreshock_engine::{
-    Counters, Crash, Destination, Engine, EngineConfig, EpochReport, MemoryLog, MemoryTopic, Output, SessionConfig,
-    SourceConfig, StoredRecord, TopicId, TopicPartition, run,
+    Counters, Crash, Destination, Engine, EngineConfig, EpochReport, LogConfig, MemoryLog, MemoryTopic, Output,
+    SessionConfig, SourceConfig, StoredRecord, TopicId, TopicPartition, run,
 };
 use foreshock_failure::{FailureConfig, Rules};
 use foreshock_logs::SessionIds;
@@ -36,6 +36,16 @@ struct Source {
     format: Format,
     /// Pattern of the ids of sessions.
     session: Option<String>,
+    #[serde(default)]
+    log_text: LogText,
+}
+
+#[derive(Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum LogText {
+    #[default]
+    Redacted,
+    Raw,
 }
 
 #[derive(Deserialize)]
@@ -73,6 +83,9 @@ fn config(case: &Case) -> EngineConfig {
             ids: SessionIds::new(&[], Some(pattern), None).unwrap(),
             idle_ms: 20_000,
         }),
+        log: LogConfig {
+            raw_text: s.log_text == LogText::Raw,
+        },
     });
     let mut config = EngineConfig::new(sources.collect(), Rules::new(&case.failure).unwrap());
     config.signals_partitions = case.signals_partitions;
@@ -248,6 +261,24 @@ fn every_event_satisfies_the_schema_and_has_its_own_id() {
         }
     }
     assert!(seen.len() > 10, "too few events to prove anything: {}", seen.len());
+}
+
+/// Nobody wants twenty alarms of one deployment.
+#[test]
+fn a_burst_of_new_templates_is_one_event() {
+    let ran = ran("restart_with_new_lines", Disturbance::default());
+    let mut opened = Vec::new();
+    for output in ran.events.iter().filter(|o| o.to == Destination::Anomalies) {
+        let event: serde_json::Value = serde_json::from_slice(&output.value).unwrap();
+        if event["event"] == "open" {
+            opened.push(event);
+        }
+    }
+    assert_eq!(opened.len(), 1, "{opened:#?}");
+    assert_eq!(opened[0]["entity"], "app-1");
+    let log = &opened[0]["contributors"][0]["log"];
+    assert_eq!((&log["level"], &log["count"]), (&"info".into(), &0.into()), "{log}");
+    assert!(log["seen"].as_u64().unwrap() > 2_000, "{log}");
 }
 
 #[test]

@@ -109,6 +109,26 @@ def new_lines_then_fatal():
     case.write()
 
 
+def restart_with_new_lines():
+    """A new release starts on one of two hosts and says twenty things never heard before within a minute, and words
+    its most frequent line anew."""
+    case, rng = Case("restart_with_new_lines"), random.Random(8)
+    topics = ["schema", "cache", "router", "session store", "metrics endpoint", "worker pool", "mail queue", "feature flags",
+              "rate limiter", "tracing"]
+    for s in range(0, 16200, 6):
+        for host in ("app-1", "app-2"):
+            if host == "app-1" and 15000 <= s < 15012:
+                continue
+            served = "request %d served in %d ms" % (rng.randrange(10**6), rng.randrange(5, 40))
+            case.line(s, host, "INFO", "reworded: " + served if host == "app-1" and s > 15000 else served)
+            if s % 20 == 0:
+                case.line(s, host, "INFO", f"cache holds {rng.randrange(100, 900)} entries")
+    for i, topic in enumerate(topics):
+        case.line(15006 + 5 * i, "app-1", "INFO", f"loading {topic} of the release")
+        case.line(15008 + 5 * i, "app-1", "WARN" if i % 3 == 0 else "INFO", f"{topic} ready after {rng.randrange(10, 90)} ms")
+    case.write()
+
+
 def silent_host():
     """A host falls silent without a word and comes back; its peer keeps reporting."""
     case, rng = Case("silent_host"), random.Random(3)
@@ -184,6 +204,7 @@ if __name__ == "__main__":
     leak_then_down()
     jobs_that_break_off()
     new_lines_then_fatal()
+    restart_with_new_lines()
     silent_host()
     odd_input()
     declared_incident()

@@ -2,7 +2,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Channel, Direction, Entity, Score, Source, SourcePosition, Timestamp};
+use crate::{Channel, Direction, Entity, Level, Score, Source, SourcePosition, Timestamp};
 
 /// 128-bit hash that stays for the life of one incident; a replay gives the same.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -95,6 +95,18 @@ pub struct LogEvidence {
     pub template: Box<str>,
     /// Lines of the template in the window.
     pub count: u32,
+    /// Lines of the template that the entity wrote before this window, as far as is remembered.
+    #[serde(default)]
+    pub seen: u64,
+    /// When the entity first wrote one, this window included; `None` where that is not remembered.
+    #[serde(default)]
+    pub first_seen: Option<Timestamp>,
+    /// How grave its writer thinks it is; `None` where lines do not say.
+    #[serde(default)]
+    pub level: Option<Level>,
+    /// The first such line of the window as it was written, shortened; only where the source allows raw text to leave.
+    #[serde(default)]
+    pub example: Option<Box<str>>,
 }
 
 /// One signal's part in an event.

@@ -24,6 +24,15 @@ pub struct SourceConfig {
     pub entity: Vec<Box<str>>,
     /// How lines name their sessions; `None`: what an entity writes in one window is a session.
     pub sessions: Option<SessionConfig>,
+    /// What may leave of the text of its lines.
+    pub log: LogConfig,
+}
+
+/// What is done with the text of log lines.
+#[derive(Clone, Debug, Default)]
+pub struct LogConfig {
+    /// Whether text may leave as it was written: signals then carry an example line.
+    pub raw_text: bool,
 }
 
 /// Sessions of log lines: blocks, requests, traces.

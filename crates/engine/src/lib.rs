@@ -26,7 +26,7 @@ mod memory;
 mod record;
 mod run;
 
-pub use config::{AlarmConfig, EngineConfig, Limits, SESSION_IDLE_MS, SessionConfig, SourceConfig, Windows};
+pub use config::{AlarmConfig, EngineConfig, Limits, LogConfig, SESSION_IDLE_MS, SessionConfig, SourceConfig, Windows};
 pub use counters::Counters;
 pub use log::{Assignment, Epoch, Log, Polled, Snapshot};
 pub use machine::{Engine, RestoreError};

@@ -4,8 +4,8 @@
 #![allow(clippy::panic)] // a test says what is wrong
 
 use foreshock_domain::{
-    Channel, Direction, Entity, EntityWindow, Event, EventAction, Progress, Resolution, Score, Signal, SignalRecord,
-    Source, SourcePosition, Tick, Timestamp, Upstream, Verdict,
+    Channel, Direction, Entity, EntityWindow, Event, EventAction, Level, LogEvidence, Progress, Resolution, Score,
+    Signal, SignalRecord, Source, SourcePosition, Tick, Timestamp, Upstream, Verdict,
 };
 use foreshock_engine::{Counters, EngineConfig, correlate::CorrelatePartition};
 use foreshock_failure::{FailureConfig, Rules};
@@ -184,4 +184,41 @@ fn a_trend_is_added_up_only_where_a_whole_day_was_seen() {
         });
         assert_eq!(!events.is_empty(), is_told, "from window {from}");
     }
+}
+
+/// A release brings many kinds of line at once, window after window for a while.
+#[test]
+fn a_burst_of_new_templates_is_one_precursor() {
+    let new = |window: i64, i: i64| {
+        let mut new = signal(&format!("{window}-{i}"), 5.0, at(window));
+        new.source = Source::Log;
+        new.verdict.channel = Channel::NewTemplate;
+        new.log = Some(LogEvidence {
+            template_id: new.id.clone(),
+            template: "cache ready".into(),
+            count: 2,
+            seen: 0,
+            first_seen: Some(at(window)),
+            level: Some(Level::Warning),
+            example: None,
+        });
+        new
+    };
+    let events = play(2_400, |w| match w {
+        2_000..2_012 if w % 2 == 0 => (0..20).map(|i| new(w, i)).collect(),
+        _ => Vec::new(),
+    });
+    let opened: Vec<&Event> = events.iter().filter(|e| e.action == EventAction::Open).collect();
+    let [opened] = opened[..] else {
+        panic!("{:?}", actions(&events))
+    };
+    assert!(opened.contributors.len() > 1, "{:?}", opened.contributors);
+    assert!(
+        opened
+            .why
+            .starts_with("a kind of log line never seen before, 2 lines: \"cache ready\" (WARNING; first seen "),
+        "{}",
+        opened.why
+    );
+    assert!(events.len() <= 4, "{:?}", actions(&events));
 }

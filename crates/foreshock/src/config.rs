@@ -17,7 +17,9 @@ use std::path::Path;
 use std::time::Duration;
 
 use foreshock_engine::config::LATENESS_WINDOWS_MAX;
-use foreshock_engine::{AlarmConfig, EngineConfig, Limits, SESSION_IDLE_MS, SessionConfig, SourceConfig, Windows};
+use foreshock_engine::{
+    AlarmConfig, EngineConfig, Limits, LogConfig, SESSION_IDLE_MS, SessionConfig, SourceConfig, Windows,
+};
 use foreshock_failure::Rules;
 use foreshock_kafka::{Cadence, ConnectionSettings, Delivery, LogSettings, Topics};
 use foreshock_logs::SessionIds;
@@ -304,6 +306,9 @@ fn source_config(text: &Text<'_>, index: usize, source: &file::Source) -> Result
         format: source.format,
         entity,
         sessions: sessions(text, index, source.session.as_ref())?,
+        log: LogConfig {
+            raw_text: source.log_text == file::LogText::Raw,
+        },
     })
 }
 

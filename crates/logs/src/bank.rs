@@ -36,6 +36,19 @@ pub struct TemplateCount {
     pub first_seen: bool,
     /// Gravest level of its lines.
     pub level: Option<Level>,
+    /// Event time of the earliest of them.
+    pub first_at: Timestamp,
+}
+
+/// What the entity is remembered to have written of a template.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TemplatePast {
+    /// Lines before the window at hand.
+    pub seen: u64,
+    /// Event time of the first, the window at hand included; `None` where there is none.
+    pub first_at: Option<Timestamp>,
+    /// Level of its lines, where they say.
+    pub level: Option<Level>,
 }
 
 /// What is odd about one template in one window.
@@ -113,6 +126,22 @@ impl TemplateBank {
         self.evicted
     }
 
+    /// What is remembered of a template. `counts`: the window at hand as it was given to [`TemplateBank::close_window`], whose
+    /// lines are not of the past.
+    #[must_use]
+    pub fn past(&self, id: TemplateId, counts: &[TemplateCount]) -> TemplatePast {
+        let now = counts.binary_search_by_key(&id, |c| c.id).ok();
+        let now = now.and_then(|at| counts.get(at));
+        let known = self.templates.binary_search_by_key(&id, |(id, _)| *id).ok();
+        let known = known.and_then(|at| self.templates.get(at)).map(|(_, o)| o);
+        let seen = known.map_or(0, |o| o.lines);
+        TemplatePast {
+            seen: seen.saturating_sub(now.map_or(0, |c| u64::from(c.count))),
+            first_at: known.map(|o| o.first_at).or(now.map(|c| c.first_at)),
+            level: known.and_then(|o| o.level).max(now.and_then(|c| c.level)),
+        }
+    }
+
     /// Bytes of state, about.
     #[must_use]
     pub fn state_bytes(&self) -> usize {
@@ -188,10 +217,17 @@ impl TemplateBank {
         let (judged, second) = self.judge_known(&window, counts, out);
         tested += judged + self.judge_new(novel.clone(), start, out);
         for count in new.iter().take(room) {
-            self.insert(count.id, count.count, &window);
+            self.insert(count, &window);
         }
         if lost > 0 && !known_overflow(&self.templates) {
-            self.insert(TemplateId::OVERFLOW, lost, &window);
+            let overflow = TemplateCount {
+                id: TemplateId::OVERFLOW,
+                count: lost,
+                first_seen: false,
+                level: None,
+                first_at: start,
+            };
+            self.insert(&overflow, &window);
         }
         if learns {
             self.novelty
@@ -269,6 +305,7 @@ impl TemplateBank {
                 });
             }
             if count > 0 {
+                occurrence.lines = occurrence.lines.saturating_add(u64::from(count));
                 occurrence.note(surprise, window.start);
                 if window.learns {
                     second += u32::from(occurrence.windows == 1);
@@ -327,13 +364,13 @@ impl TemplateBank {
         wanted.saturating_sub(short - out.len())
     }
 
-    fn insert(&mut self, id: TemplateId, count: u32, window: &Window) {
-        if let Err(at) = self.templates.binary_search_by_key(&id, |(id, _)| *id) {
-            let mut occurrence = Occurrence::new(window.now, window.end);
+    fn insert(&mut self, count: &TemplateCount, window: &Window) {
+        if let Err(at) = self.templates.binary_search_by_key(&count.id, |(id, _)| *id) {
+            let mut occurrence = Occurrence::new(count, window.now, window.end);
             if window.learns {
-                occurrence.learn(count, window.now, window.end);
+                occurrence.learn(count.count, window.now, window.end);
             }
-            self.templates.insert(at, (id, occurrence));
+            self.templates.insert(at, (count.id, occurrence));
         }
     }
 }

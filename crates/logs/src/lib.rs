@@ -29,7 +29,7 @@ mod tokens;
 mod tombstones;
 mod trace;
 
-pub use bank::{GATE_SURPRISE, TEMPLATES_MAX, TemplateBank, TemplateCount, TemplateVerdict};
+pub use bank::{GATE_SURPRISE, TEMPLATES_MAX, TemplateBank, TemplateCount, TemplatePast, TemplateVerdict};
 pub use miner::{MinedLine, Miner};
 pub use open_sessions::{OPEN_SESSIONS_MAX, OpenCount, OpenSession, OpenSessions, SESSION_EVENTS_MAX};
 pub use rules::MiningRules;

@@ -209,6 +209,7 @@ impl Miner {
                 kept.count = kept.count.saturating_add(next.count);
                 kept.first_seen &= next.first_seen;
                 kept.level = kept.level.max(next.level);
+                kept.first_at = kept.first_at.min(next.first_at);
             }
             same
         });

@@ -6,9 +6,11 @@
 //! about 360 bytes. Counts are conditioned on presence, because logs come in bursts: "it came at all" is the business of
 //! the gaps, and a nightly job is not news each night. Models: [`GammaPoisson`], [`LifeTable`], [`TailCalibrator`].
 
-use foreshock_domain::{Channel, Direction, Score, Timestamp, Verdict};
+use foreshock_domain::{Channel, Direction, Level, Score, Timestamp, Verdict};
 use foreshock_stats::{GammaPoisson, LifeTable, TailCalibrator, TailPrior};
 use serde::{Deserialize, Serialize};
+
+use crate::TemplateCount;
 
 /// Windows of a stretch, the second scale at which counts are judged: what creeps shows there and not in a window.
 pub(crate) const STRETCH_WINDOWS: u64 = 16;
@@ -40,6 +42,12 @@ pub(crate) struct Occurrence {
     pub(crate) last_seen: u64,
     /// End of the window in which it was last seen.
     pub(crate) last_end: Timestamp,
+    /// Lines so far, learned or not.
+    pub(crate) lines: u64,
+    /// Event time of the first of them.
+    pub(crate) first_at: Timestamp,
+    /// Level of its lines.
+    pub(crate) level: Option<Level>,
     /// Windows it was learned from.
     pub(crate) windows: u32,
     /// Lines beyond the first of a window with the template.
@@ -55,10 +63,14 @@ pub(crate) struct Occurrence {
 }
 
 impl Occurrence {
-    pub(crate) fn new(clock: u64, end: Timestamp) -> Self {
+    /// Of a window with these lines, at `clock`; they are not learned yet.
+    pub(crate) fn new(first: &TemplateCount, clock: u64, end: Timestamp) -> Self {
         Self {
             last_seen: clock,
             last_end: end,
+            lines: u64::from(first.count),
+            first_at: first.first_at,
+            level: first.level,
             windows: 0,
             sizes: GammaPoisson::new(SIZES_MEMORY),
             tail: TailCalibrator::new(&NATS),
@@ -158,6 +170,9 @@ impl Occurrence {
         if other.gaps.weight() > self.gaps.weight() {
             self.gaps = other.gaps;
         }
+        self.lines = self.lines.saturating_add(other.lines);
+        self.first_at = self.first_at.min(other.first_at);
+        self.level = self.level.max(other.level);
         self.windows = self.windows.saturating_add(other.windows);
         self.last_seen = self.last_seen.max(other.last_seen);
         self.last_end = self.last_end.max(other.last_end);

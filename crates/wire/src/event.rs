@@ -7,7 +7,8 @@
 
 use foreshock_domain::{
     Channel, Contributor, Direction, Entity, Event, EventAction, EventId, EventKind, FailureDetail, Grade, IncidentId,
-    LogEvidence, PrecededBy, PrecursorDetail, Resolution, Score, Severity, Source, SourcePosition, Timestamp, Upstream,
+    Level, LogEvidence, PrecededBy, PrecursorDetail, Resolution, Score, Severity, Source, SourcePosition, Timestamp,
+    Upstream,
 };
 use serde::{Deserialize, Serialize};
 
@@ -160,10 +161,25 @@ struct ContributorShape {
     /// Whether no other contributor began earlier: where to look first.
     lead: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
-    log: Option<LogEvidence>,
+    log: Option<LogShape>,
     /// Of a broken relation.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     share: Option<f64>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct LogShape {
+    template_id: Box<str>,
+    template: Box<str>,
+    count: u32,
+    #[serde(default)]
+    seen: u64,
+    #[serde(default)]
+    first_seen: Option<Rfc3339>,
+    #[serde(default)]
+    level: Option<Level>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    example: Option<Box<str>>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -309,7 +325,7 @@ impl ContributorShape {
             upper: finite(c.upper),
             onset: Rfc3339(c.onset),
             lead,
-            log: c.log.clone(),
+            log: c.log.as_ref().map(LogShape::of),
             share: c.share,
         }
     }
@@ -327,8 +343,34 @@ impl ContributorShape {
             lower: self.lower.unwrap_or(f64::NAN),
             upper: self.upper.unwrap_or(f64::NAN),
             onset: self.onset.0,
-            log: self.log,
+            log: self.log.map(LogShape::domain),
             share: self.share,
+        }
+    }
+}
+
+impl LogShape {
+    fn of(l: &LogEvidence) -> Self {
+        Self {
+            template_id: l.template_id.clone(),
+            template: l.template.clone(),
+            count: l.count,
+            seen: l.seen,
+            first_seen: l.first_seen.map(Rfc3339),
+            level: l.level,
+            example: l.example.clone(),
+        }
+    }
+
+    fn domain(self) -> LogEvidence {
+        LogEvidence {
+            template_id: self.template_id,
+            template: self.template,
+            count: self.count,
+            seen: self.seen,
+            first_seen: self.first_seen.map(|at| at.0),
+            level: self.level,
+            example: self.example,
         }
     }
 }

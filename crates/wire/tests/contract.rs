@@ -3,8 +3,8 @@
 
 use foreshock_domain::{
     Channel, Contributor, Direction, Entity, EntityWindow, Event, EventAction, EventId, EventKind, Fact, FailureDetail,
-    Grade, Incident, IncidentId, LogEvidence, PrecededBy, PrecursorDetail, Progress, Resolution, Score, SeriesId,
-    Severity, Signal, SignalRecord, Source, SourcePosition, Tick, Timestamp, Upstream, VectorEntry, Verdict,
+    Grade, Incident, IncidentId, Level, LogEvidence, PrecededBy, PrecursorDetail, Progress, Resolution, Score,
+    SeriesId, Severity, Signal, SignalRecord, Source, SourcePosition, Tick, Timestamp, Upstream, VectorEntry, Verdict,
 };
 use foreshock_wire::{event, signals};
 use jsonschema::Validator;
@@ -97,10 +97,17 @@ fn position() -> impl Strategy<Value = SourcePosition> {
 }
 
 fn log() -> impl Strategy<Value = LogEvidence> {
-    (text(), text(), any::<u32>()).prop_map(|(template_id, template, count)| LogEvidence {
+    use Level::{Debug, Error, Fatal, Info, Trace, Warning};
+    let level = option::of(prop::sample::select(vec![Trace, Debug, Info, Warning, Error, Fatal]));
+    let past = (any::<u64>(), option::of(time()), level, option::of(text()));
+    (text(), text(), any::<u32>(), past).prop_map(|(template_id, template, count, past)| LogEvidence {
         template_id,
         template,
         count,
+        seen: past.0,
+        first_seen: past.1,
+        level: past.2,
+        example: past.3,
     })
 }
 

@@ -166,6 +166,7 @@ const LOGS: TopicPartition = TopicPartition {
 
 fn config(window_s: i64, budget: f64) -> Result<EngineConfig> {
     let source = SourceConfig {
+        log: foreshock_engine::LogConfig::default(),
         sessions: None,
         topic: "logs".into(),
         format: Format::LogJson,

@@ -347,7 +347,7 @@ fn strongest(windows: &[EntityWindow]) -> Option<&EntityWindow> {
 }
 
 fn as_precursor(mut event: Event, incident: &Incident, resolution: Option<Resolution>, lead_s: Option<f64>) -> Event {
-    event.why = sentence::precursor(&incident.contributors);
+    event.why = sentence::precursor(&incident.contributors, event.observed_at);
     event.precursor = Some(PrecursorDetail {
         grade: Grade::Info,
         threshold: incident.threshold,
@@ -358,7 +358,7 @@ fn as_precursor(mut event: Event, incident: &Incident, resolution: Option<Resolu
 }
 
 fn as_failure(mut event: Event, incident: &Incident, preceded_by: Vec<PrecededBy>) -> Event {
-    event.why = sentence::failure(&incident.evidence, &incident.contributors);
+    event.why = sentence::failure(&incident.evidence, &incident.contributors, event.observed_at);
     event.failure = Some(FailureDetail {
         class: incident.class.clone(),
         rule: incident.rule.clone(),

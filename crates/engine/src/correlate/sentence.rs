@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use foreshock_domain::{Channel, Contributor, Direction};
+use foreshock_domain::{Channel, Contributor, Direction, Level, LogEvidence, Millis, Timestamp};
 use foreshock_wire::time::format_rfc3339;
 
 /// Longest sentence, in bytes.
@@ -65,19 +65,60 @@ fn session(c: &Contributor, template: &str, alike: u32) -> String {
     }
 }
 
-fn phrase(c: &Contributor) -> String {
+/// How grave a kind of line is and how often it came before: ` (ERROR; first seen 3 min ago, 0 times before)`.
+fn past(log: &LogEvidence, now: Timestamp) -> String {
+    let level = log.level.map(|level| match level {
+        Level::Trace => "TRACE",
+        Level::Debug => "DEBUG",
+        Level::Info => "INFO",
+        Level::Warning => "WARNING",
+        Level::Error => "ERROR",
+        Level::Fatal => "FATAL",
+    });
+    let first = log.first_seen.map(|first| {
+        let times = if log.seen == 1 {
+            "once"
+        } else {
+            &format!("{} times", log.seen)
+        };
+        format!("first seen {} ago, {times} before", span(now - first))
+    });
+    match (level, first) {
+        (None, None) => String::new(),
+        (Some(one), None) => format!(" ({one})"),
+        (None, Some(one)) => format!(" ({one})"),
+        (Some(level), Some(first)) => format!(" ({level}; {first})"),
+    }
+}
+
+/// A length of time in its largest unit of which there are two.
+fn span(ms: Millis) -> String {
+    let seconds = ms.max(0) / 1_000;
+    let units = [(86_400, "d"), (3_600, "h"), (60, "min")];
+    let unit = units.iter().find(|(length, _)| seconds >= 2 * length);
+    unit.map_or_else(
+        || format!("{seconds} s"),
+        |(length, name)| format!("{} {name}", seconds / length),
+    )
+}
+
+fn phrase(c: &Contributor, now: Timestamp) -> String {
     if let Some(log) = &c.log {
+        let past = past(log, now);
         let lines = if log.count == 1 {
             "1 line".to_owned()
         } else {
             format!("{} lines", log.count)
         };
         return match c.channel {
-            Channel::NewTemplate => format!("a kind of log line never seen before, {lines}: \"{}\"", log.template),
-            Channel::Session => session(c, &log.template, log.count),
-            Channel::TemplateSilence => format!("a regular log line stopped coming: \"{}\"", log.template),
+            Channel::NewTemplate => format!(
+                "a kind of log line never seen before, {lines}: \"{}\"{past}",
+                log.template
+            ),
+            Channel::Session => session(c, &log.template, log.count) + &past,
+            Channel::TemplateSilence => format!("a regular log line stopped coming: \"{}\"{past}", log.template),
             _ => format!(
-                "{lines} in a window where about {} are usual: \"{}\"",
+                "{lines} in a window where about {} are usual: \"{}\"{past}",
                 number(c.expected),
                 log.template
             ),
@@ -121,11 +162,11 @@ fn phrase(c: &Contributor) -> String {
     )
 }
 
-/// What is odd and since when.
-pub(crate) fn precursor(contributors: &[Contributor]) -> String {
+/// What is odd and since when; `now` is the time of the event.
+pub(crate) fn precursor(contributors: &[Contributor], now: Timestamp) -> String {
     let mut text = String::new();
     if let Some(first) = contributors.first() {
-        let _ = write!(text, "{}, since {}", phrase(first), format_rfc3339(first.onset));
+        let _ = write!(text, "{}, since {}", phrase(first, now), format_rfc3339(first.onset));
     }
     match contributors.len() {
         0 | 1 => {}
@@ -138,10 +179,10 @@ pub(crate) fn precursor(contributors: &[Contributor]) -> String {
 }
 
 /// What a failure rule saw, and what was odd meanwhile.
-pub(crate) fn failure(evidence: &str, contributors: &[Contributor]) -> String {
+pub(crate) fn failure(evidence: &str, contributors: &[Contributor], now: Timestamp) -> String {
     let mut text = evidence.to_owned();
     if let Some(first) = contributors.first() {
-        let _ = write!(text, "; meanwhile {}", phrase(first));
+        let _ = write!(text, "; meanwhile {}", phrase(first, now));
     }
     crate::detect::shorten(&text, LENGTH_MAX).into()
 }
@@ -165,6 +206,39 @@ mod tests {
         ];
         for (x, want) in table {
             assert_eq!(number(x), want, "{x}");
+        }
+    }
+
+    #[test]
+    fn the_past_of_a_line_is_told_in_words() {
+        let now = Timestamp::from_secs(1_000_000);
+        let said = |level, seen, seconds_ago: Option<i64>| {
+            let log = LogEvidence {
+                template_id: "1".into(),
+                template: "disk full".into(),
+                count: 1,
+                seen,
+                first_seen: seconds_ago.map(|s| Timestamp::from_secs(1_000_000 - s)),
+                level,
+                example: None,
+            };
+            past(&log, now)
+        };
+        for (told, want) in [
+            (said(None, 0, None), ""),
+            (said(Some(Level::Fatal), 0, None), " (FATAL)"),
+            (said(None, 1, Some(3_700)), " (first seen 61 min ago, once before)"),
+            (
+                said(Some(Level::Error), 0, Some(180)),
+                " (ERROR; first seen 3 min ago, 0 times before)",
+            ),
+            (
+                said(Some(Level::Warning), 12_345, Some(9 * 86_400)),
+                " (WARNING; first seen 9 d ago, 12345 times before)",
+            ),
+            (said(None, 2, Some(-5)), " (first seen 0 s ago, 2 times before)"),
+        ] {
+            assert_eq!(told, want);
         }
     }
 

@@ -4,14 +4,14 @@
 //! arrival, then templates of every entity by place, then sessions that are over, then one record per entity and one of progress.
 
 use foreshock_domain::{
-    Detector, EntityWindow, Fact, Learning, LogEvidence, Millis, Signal, SignalRecord, Source, Timestamp, VectorEntry,
+    Detector, EntityWindow, Fact, Learning, Millis, Signal, SignalRecord, Source, Timestamp, VectorEntry,
 };
 use foreshock_logs::{SessionModel, TemplateCount, TemplateId, TemplateVerdict};
 use foreshock_metrics::{ENTITY_SERIES_MAX, Point, SeriesModel};
 
 use super::aggregate::Aggregate;
+use super::evidence::{evidence, session_signal, template_signal};
 use super::partition::{Context, DetectState, Scratch};
-use super::sessions::session_signal;
 use super::slots::place_u32;
 use super::window::{EntityTally, OpenWindow};
 
@@ -187,12 +187,7 @@ impl DetectState {
             let cell = slot.cells.get(index);
             counts.clear();
             if let Some(tally) = cell.and_then(|c| window.entities.get(c)) {
-                counts.extend(tally.templates.iter().map(|(id, t)| TemplateCount {
-                    id: TemplateId(*id),
-                    count: t.count,
-                    first_seen: t.first_seen,
-                    level: t.level,
-                }));
+                counts.extend(counts_of(tally));
             }
             if slot.templates.is_none() && counts.is_empty() {
                 continue;
@@ -219,12 +214,12 @@ impl DetectState {
             };
             tally.tested += tested;
             for v in &verdicts {
-                let text = miner.template(v.id).unwrap_or_default();
-                tally.signals.push(template_signal(v, &text, start));
+                let log = evidence(miner, v.id, v.count, bank.past(v.id, &counts), Some(tally));
+                tally.signals.push(template_signal(v, log, start));
             }
             if let Some(v) = as_session.filter(|v| v.score().surprise() >= cx.config.alarms.gate) {
-                let text = miner.template(v.id).unwrap_or_default();
-                tally.signals.push(session_signal(&v, &text, 1, start));
+                let log = evidence(miner, v.id, 1, bank.past(v.id, &counts), Some(tally));
+                tally.signals.push(session_signal(&v, log, start));
             }
         }
     }
@@ -307,6 +302,17 @@ fn vector_of(vector: &mut Vec<(u32, VectorEntry)>) -> Vec<VectorEntry> {
     vector.drain(..).map(|(_, entry)| entry).collect()
 }
 
+/// Lines of each template in a tally, under the ids that they had when they came.
+pub(super) fn counts_of(tally: &EntityTally) -> impl Iterator<Item = TemplateCount> {
+    tally.templates.iter().map(|(id, t)| TemplateCount {
+        id: TemplateId(*id),
+        count: t.count,
+        first_seen: t.first_seen,
+        level: t.level,
+        first_at: t.first_at,
+    })
+}
+
 /// A tally for an entity that wrote nothing in the window and is odd all the same.
 pub(super) fn push_tally(window: &mut OpenWindow, entity: usize, offset: i64) -> usize {
     window.entities.push(EntityTally {
@@ -316,23 +322,4 @@ pub(super) fn push_tally(window: &mut OpenWindow, entity: usize, offset: i64) ->
         ..Default::default()
     });
     window.entities.len() - 1
-}
-
-fn template_signal(v: &TemplateVerdict, text: &str, start: Timestamp) -> Signal {
-    let id: Box<str> = v.id.to_string().into();
-    let template: Box<str> = super::window::shorten(text, 512).into();
-    Signal {
-        source: Source::Log,
-        id: id.clone(),
-        name: template.clone(),
-        unit: None,
-        verdict: v.verdict,
-        onset: v.onset.min(start),
-        log: Some(LogEvidence {
-            template_id: id,
-            template,
-            count: v.count,
-        }),
-        share: None,
-    }
 }

@@ -8,6 +8,7 @@ mod aggregate;
 mod clock;
 mod close;
 mod entities;
+mod evidence;
 mod partition;
 mod series;
 mod sessions;

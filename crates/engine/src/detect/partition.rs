@@ -12,7 +12,7 @@ use super::clock::{Admission, EventClock};
 use super::entities::EntityTable;
 use super::series::{Kind, SeriesSlot, SeriesTable, series_id};
 use super::slots::place_u32;
-use super::window::{EntityTally, OpenWindow};
+use super::window::{EXAMPLE_BYTES_MAX, EntityTally, OpenWindow, TemplateTally, shorten};
 use crate::config::{EngineConfig, SourceConfig};
 use crate::counters::Counters;
 use crate::record::{Destination, Output, Record, TopicPartition};
@@ -361,7 +361,14 @@ impl DetectState {
         } else {
             0
         };
-        let template = tally.templates.entry(id).or_default();
+        let template = tally.templates.entry(id).or_insert_with(|| TemplateTally {
+            count: 0,
+            first_seen: false,
+            level: None,
+            first_at: arrival.at,
+            example: (cx.source.log.raw_text && id != 0).then(|| shorten(told, EXAMPLE_BYTES_MAX).into()),
+        });
+        template.first_at = template.first_at.min(arrival.at);
         template.count = template.count.saturating_add(1);
         template.first_seen |= mined.first_seen && id != 0;
         template.level = template.level.max(line.level);

@@ -16,6 +16,7 @@ const TRACE: [&str; 6] = [
 /// Applies records to a partition; `moves` saves and loads its state after each. Its counters, outputs and state.
 fn play(format: Format, records: &[(&str, impl AsRef<[u8]>)], moves: bool) -> (Counters, Vec<Output>, Vec<u8>) {
     let source = SourceConfig {
+        log: crate::config::LogConfig::default(),
         sessions: None,
         topic: "logs".into(),
         format,

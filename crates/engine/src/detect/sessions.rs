@@ -5,11 +5,11 @@
 //! the kind of oddity that most of the sessions behind it have. Fails where one odd session ends among thousands: its p is
 //! then paid for by the others'.
 
-use foreshock_domain::{Channel, Learning, LogEvidence, Millis, Signal, Source, Timestamp};
+use foreshock_domain::{Learning, Millis, Timestamp};
 use foreshock_logs::{OpenSession, SessionCount, SessionModel, SessionVerdict, Sessions, TemplateId};
-use xxhash_rust::xxh3::xxh3_64;
 
-use super::close::push_tally;
+use super::close::{counts_of, push_tally};
+use super::evidence::{evidence, session_signal};
 use super::partition::{Context, DetectState};
 use super::slots::place_u32;
 use super::window::OpenWindow;
@@ -120,13 +120,15 @@ impl DetectState {
         };
         tally.tested += 1;
         if is_odd {
-            let text = self.miner.as_ref().and_then(|m| m.template(told.verdict.id));
             let mut verdict = told.verdict;
             verdict.verdict.score = foreshock_domain::Score::from_surprise(told.surprise);
-            let text = text.unwrap_or_default();
-            tally
-                .signals
-                .push(session_signal(&verdict, &text, told.alike, told.onset.min(start)));
+            let Some(miner) = &self.miner else { return };
+            let mut counts = counts_of(tally).collect();
+            miner.canonicalise(&mut counts);
+            let past = slot.templates.as_ref().map(|bank| bank.past(verdict.id, &counts));
+            let past = past.unwrap_or_default();
+            let log = evidence(miner, verdict.id, told.alike, past, Some(tally));
+            tally.signals.push(session_signal(&verdict, log, told.onset.min(start)));
         }
     }
 }
@@ -191,30 +193,9 @@ fn simes(over: &[Over]) -> Option<Told> {
     })
 }
 
-/// The signal of a session, or of `alike` sessions odd in the same way.
-pub(super) fn session_signal(v: &SessionVerdict, text: &str, alike: u32, onset: Timestamp) -> Signal {
-    debug_assert!(v.verdict.channel == Channel::Session);
-    let template: Box<str> = super::window::shorten(text, 512).into();
-    let id = xxh3_64(format!("session {} {}", v.oddity.word(), v.id).as_bytes());
-    Signal {
-        source: Source::Log,
-        id: format!("{id:016x}").into(),
-        name: template.clone(),
-        unit: None,
-        verdict: v.verdict,
-        onset,
-        log: Some(LogEvidence {
-            template_id: v.id.to_string().into(),
-            template,
-            count: alike,
-        }),
-        share: None,
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use foreshock_domain::{Direction, Score, Verdict};
+    use foreshock_domain::{Channel, Direction, Score, Verdict};
     use foreshock_logs::SessionOddity;
 
     use super::*;

@@ -33,12 +33,19 @@ impl Cells {
     }
 }
 
+/// Bytes of a line that an event may show.
+pub(crate) const EXAMPLE_BYTES_MAX: usize = 512;
+
 /// Lines of one template of one entity in one window.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct TemplateTally {
     pub(crate) count: u32,
     pub(crate) first_seen: bool,
     pub(crate) level: Option<Level>,
+    /// Event time of the earliest.
+    pub(crate) first_at: Timestamp,
+    /// The first to arrive, where the source lets raw text leave.
+    pub(crate) example: Option<Box<str>>,
 }
 
 /// What one entity did in one window.
@@ -74,7 +81,7 @@ impl EntityTally {
                 return;
             }
         }
-        let sample = shorten(message, 512).into();
+        let sample = shorten(message, EXAMPLE_BYTES_MAX).into();
         self.facts.push(Fact::Lines {
             rule: rule.into(),
             count: 1,

@@ -213,6 +213,7 @@ fn pipeline(series: usize) -> Result<(f64, usize), CommandError> {
     let rules = Rules::new(&FailureConfig::default()).map_err(|e| refused(&e))?;
     let entity = vec!["host".into()];
     let source = SourceConfig {
+        log: foreshock_engine::LogConfig::default(),
         topic: "metrics".into(),
         format: Format::PlainJson,
         entity,

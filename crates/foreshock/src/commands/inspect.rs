@@ -213,6 +213,7 @@ fn from_file(path: &Path) -> Result<Held, CommandError> {
     let rules = Rules::new(&FailureConfig::default()).map_err(|e| CommandError::new(Exit::Config, e.to_string()))?;
     // What a state holds does not depend on how its records are written.
     let source = SourceConfig {
+        log: foreshock_engine::LogConfig::default(),
         topic: header.topic.as_str().into(),
         format: Format::PlainJson,
         entity: Vec::new(),
@@ -267,6 +268,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let rules = Rules::new(&FailureConfig::default()).unwrap();
         let source = SourceConfig {
+            log: foreshock_engine::LogConfig::default(),
             topic: "metrics".into(),
             format: Format::TelegrafJson,
             entity: vec!["host".into()],

@@ -172,6 +172,17 @@ pub(super) struct Source {
     pub(super) format: Format,
     pub(super) entity: Option<Vec<String>>,
     pub(super) session: Option<Session>,
+    #[serde(default)]
+    pub(super) log_text: LogText,
+}
+
+/// What may leave of the text of log lines.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum LogText {
+    #[default]
+    Redacted,
+    Raw,
 }
 
 /// Table `session` of a source.

@@ -33,6 +33,7 @@ fn config() -> Arc<EngineConfig> {
         format: Format::PlainJson,
         entity: vec!["host".into()],
         sessions: None,
+        log: foreshock_engine::LogConfig::default(),
     };
     let mut config = EngineConfig::new(vec![source], Rules::new(&Default::default()).unwrap());
     config.alarms.budget.false_alarms_per_day = 1.0;

@@ -14,6 +14,7 @@ fn count(id: u64, count: u32) -> TemplateCount {
         count,
         first_seen: true,
         level: None,
+        first_at: Timestamp::from_secs(0),
     }
 }
 
@@ -22,6 +23,34 @@ fn close(bank: &mut TemplateBank, window: i64, counts: &[TemplateCount]) -> Vec<
     let (start, end) = at(window);
     bank.close_window(start, end, counts, Learning::Normal, &mut out);
     out
+}
+
+#[test]
+fn what_came_before_is_counted_and_dated() {
+    let mut bank = TemplateBank::new();
+    let of = |id, n, second| TemplateCount {
+        level: Some(Level::Error),
+        first_at: Timestamp::from_secs(second),
+        ..count(id, n)
+    };
+    let first = [of(1, 3, 4)];
+    close(&mut bank, 0, &first);
+    let past = |seen, second| TemplatePast {
+        seen,
+        first_at: Some(Timestamp::from_secs(second)),
+        level: Some(Level::Error),
+    };
+    assert_eq!(bank.past(TemplateId(1), &first), past(0, 4));
+    assert_eq!(bank.past(TemplateId(1), &[]), past(3, 4));
+    // What is not learned was seen all the same.
+    let (start, end) = at(1);
+    let second = [of(1, 2, 11), of(2, 1, 12)];
+    bank.close_window(start, end, &second, Learning::Paused, &mut Vec::new());
+    assert_eq!(bank.past(TemplateId(1), &second), past(3, 4));
+    assert_eq!(bank.past(TemplateId(2), &second), past(0, 12));
+    close(&mut bank, 2, &[]);
+    assert_eq!(bank.past(TemplateId(1), &[]), past(5, 4));
+    assert_eq!(bank.past(TemplateId(9), &[]), TemplatePast::default());
 }
 
 /// Repeatable uniform numbers in 0..1 (`SplitMix64`).
@@ -266,6 +295,7 @@ fn merged_templates_share_their_habits() {
                 count: 1,
                 first_seen: false,
                 level: None,
+                first_at: Timestamp::from_secs(0),
             }],
         );
     }
@@ -281,6 +311,7 @@ fn merged_templates_share_their_habits() {
             count: 1,
             first_seen: false,
             level: None,
+            first_at: Timestamp::from_secs(0),
         }],
     );
     assert!(out.is_empty(), "{out:?}");

@@ -1,3 +1,4 @@
+use foreshock_domain::Timestamp;
 use proptest::prelude::*;
 
 use super::*;
@@ -223,6 +224,7 @@ fn counts_of_what_merged_add_up() {
             count: 2,
             first_seen: line.first_seen,
             level: None,
+            first_at: Timestamp::from_secs(0),
         })
         .collect();
     miner.canonicalise(&mut counts);
