@@ -145,6 +145,8 @@ pub struct EngineConfig {
     pub signals_partitions: u32,
     /// How often ticks are written, in milliseconds of the tick clock.
     pub tick_every_ms: Millis,
+    /// Whether features of entities are computed and written out, to learn a predictor from.
+    pub features: bool,
     /// Caps.
     pub limits: Limits,
 }
@@ -161,6 +163,7 @@ impl EngineConfig {
             signals_topic: "foreshock.signals".into(),
             signals_partitions: 1,
             tick_every_ms: 5_000,
+            features: false,
             limits: Limits::default(),
         }
     }

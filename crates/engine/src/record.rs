@@ -48,6 +48,8 @@ pub enum Destination {
     Failures,
     /// Records that could not be read.
     DeadLetters,
+    /// Features of an entity's window, where [`crate::EngineConfig::features`] asks for them: what a predictor learns from.
+    Features,
 }
 
 /// One record to be written.

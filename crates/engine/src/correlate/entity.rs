@@ -2,6 +2,7 @@ use foreshock_domain::{
     Channel, Entity, EntityWindow, Event, EventAction, EventKind, FailureDetail, Grade, IncidentId, Millis, PrecededBy,
     PrecursorDetail, Resolution, Score, Signal, SourcePosition, Timestamp,
 };
+use foreshock_failure::predict::{FeatureState, Sparse};
 use foreshock_failure::{FailureTracker, Standing, Transition};
 use foreshock_stats::{Episode, EpisodeStep, harmonic_mean_surprise};
 use serde::{Deserialize, Serialize};
@@ -42,6 +43,16 @@ pub(crate) struct EntityState {
     /// Observed time of the last window.
     heard_ms: Millis,
     incidents: u64,
+    /// Its series against their own past, where a predictor is learned or asked.
+    features: FeatureState,
+}
+
+/// Features of one window of an entity.
+#[derive(Debug, Serialize)]
+pub(crate) struct FeatureRow {
+    pub(crate) entity: Entity,
+    pub(crate) at: Timestamp,
+    pub(crate) features: Sparse,
 }
 
 /// What an entity needs of the partition while it takes a window.
@@ -53,6 +64,7 @@ pub(crate) struct Surroundings<'a> {
     /// What is usual in this partition.
     pub(crate) fleet: &'a mut Fleet,
     pub(crate) events: &'a mut Vec<Event>,
+    pub(crate) features: &'a mut Vec<FeatureRow>,
 }
 
 impl EntityState {
@@ -70,6 +82,7 @@ impl EntityState {
             clock: Timestamp::MIN,
             heard_ms: 0,
             incidents: 0,
+            features: FeatureState::default(),
         }
     }
 
@@ -95,7 +108,18 @@ impl EntityState {
                 .on_window(&cx.config.rules, window, cx.observed_ms, &mut transitions);
         }
         self.follow(cx, &transitions, &signals);
-        match self.tracker.standing(end) {
+        let standing = self.tracker.standing(end);
+        if cx.config.features {
+            let features = self.features.step(windows, standing == Standing::Failing);
+            if !features.is_empty() {
+                cx.features.push(FeatureRow {
+                    entity: self.name.clone(),
+                    at: end,
+                    features,
+                });
+            }
+        }
+        match standing {
             Standing::Healthy => {
                 let (recovered_at, width_ms) = (self.recovered_at, cx.config.windows.width_ms);
                 signals.retain(|s| !is_of_an_outage(s, end, recovered_at, width_ms));

@@ -6,7 +6,7 @@ use foreshock_stats::AlarmBudget;
 use foreshock_wire::{event, signals};
 use serde::{Deserialize, Serialize};
 
-use super::entity::{EntityState, Surroundings};
+use super::entity::{EntityState, FeatureRow, Surroundings};
 use super::judgement::Fleet;
 use super::order::Order;
 use crate::config::EngineConfig;
@@ -23,6 +23,9 @@ pub struct CorrelatePartition {
     held: BTreeMap<HeldKey, EntityWindow>,
     entities: BTreeMap<Entity, EntityState>,
     fleet: Fleet,
+    /// Features of the record being applied.
+    #[serde(skip)]
+    features: Vec<FeatureRow>,
 }
 
 /// What a partition may look at and write to while it applies a record.
@@ -74,6 +77,17 @@ impl CorrelatePartition {
                     partition,
                 };
                 cx.outputs.push(Output::dead_letter(&upstream, record, &error));
+            }
+        }
+        for row in self.features.drain(..) {
+            if let Ok(value) = serde_json::to_vec(&row) {
+                cx.outputs.push(Output {
+                    from: record.from,
+                    to: Destination::Features,
+                    key: row.entity.as_str().as_bytes().to_vec(),
+                    value,
+                    headers: Vec::new(),
+                });
             }
         }
         for event in &events {
@@ -175,6 +189,7 @@ impl CorrelatePartition {
                 threshold,
                 fleet: &mut self.fleet,
                 events,
+                features: &mut self.features,
             });
         }
         let before = self.entities.len();
@@ -208,6 +223,7 @@ impl CorrelatePartition {
                     threshold,
                     fleet: &mut self.fleet,
                     events,
+                    features: &mut self.features,
                 },
             );
         }
