@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use foreshock_domain::Millis;
 use foreshock_failure::Rules;
-use foreshock_logs::SessionIds;
+use foreshock_logs::{SessionIds, Showing};
 use foreshock_stats::{AlarmBudget, EpisodeParams};
 use foreshock_wire::Format;
 
@@ -31,8 +31,17 @@ pub struct SourceConfig {
 /// What is done with the text of log lines.
 #[derive(Clone, Debug, Default)]
 pub struct LogConfig {
-    /// Whether text may leave as it was written: signals then carry an example line.
+    /// Whether text may leave as it was written: templates show all their words, signals carry an example line, and failures
+    /// the line that a rule matched. Otherwise nothing leaves but what is proven to be constant.
     pub raw_text: bool,
+}
+
+impl LogConfig {
+    /// What the miner may show.
+    #[must_use]
+    pub fn showing(&self) -> Showing {
+        if self.raw_text { Showing::All } else { Showing::Proven }
+    }
 }
 
 /// Sessions of log lines: blocks, requests, traces.

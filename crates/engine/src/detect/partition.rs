@@ -1,7 +1,7 @@
 use std::collections::BTreeMap;
 
 use foreshock_domain::{Input, LogLine, Progress, Sample, SignalRecord, SourcePosition, Timestamp, Upstream};
-use foreshock_logs::{LinePlace, Miner, Sessions, telling_line};
+use foreshock_logs::{LinePlace, Miner, Sessions, Showing, plain_text, telling_line};
 use foreshock_metrics::SeriesModel;
 use foreshock_wire::{Decoded, Decoder, Memory, Near, Origin, signals};
 use serde::{Deserialize, Serialize};
@@ -116,6 +116,16 @@ impl DetectPartition {
         let (mut state, memory): (DetectState, Memory) = postcard::from_bytes(bytes)?;
         state.series.index();
         state.entities.index();
+        if let Some(miner) = &mut state.miner {
+            miner.set_showing(source.log.showing());
+        }
+        if !source.log.raw_text {
+            // What was kept while raw text was allowed leaves no more.
+            let tallies = state.open.values_mut().flat_map(|window| &mut window.entities);
+            for template in tallies.flat_map(|tally| tally.templates.values_mut()) {
+                template.example = None;
+            }
+        }
         let mut partition = Self::with(source, state);
         partition.decoder = partition.decoder.remembering(memory);
         Ok(partition)
@@ -335,16 +345,23 @@ impl DetectState {
             // The rest of a trace is no line of its own, but a rule may look for what it says.
             cx.counters.lines_joined += 1;
             if let (Some(tally), Some(rule)) = (self.tally(scratch, owner, arrival), rule) {
-                tally.line_matched(rule, arrival.at, line.message);
+                tally.line_matched(rule, arrival.at, || shown_line(cx.source, line.message));
             }
             return;
         }
         let (told, stands_for) = telling_line(line.message);
         cx.counters.lines_joined += stands_for as u64 - 1;
-        let mined = self
-            .miner
-            .get_or_insert_with(|| Box::new(Miner::new()))
-            .mine(told, line.level);
+        let miner = self.miner.get_or_insert_with(|| {
+            let mut miner = Miner::new();
+            miner.set_showing(cx.source.log.showing());
+            Box::new(miner)
+        });
+        let mined = miner.mine_from(owner as u64, told, line.level);
+        // Matched lines are few, and what a template may show is told by the miner alone.
+        let matched = rule.map(|rule| match cx.source.log.showing() {
+            Showing::All => (rule, line.message.to_owned()),
+            Showing::Proven => (rule, miner.template(mined.id).unwrap_or_default()),
+        });
         self.add_to_sessions(cx, line, arrival.at, mined.id, owner);
         cx.counters.lines += 1;
         let cap = cx.config.limits.templates_per_window;
@@ -352,8 +369,8 @@ impl DetectState {
             return;
         };
         tally.lines += 1;
-        if let Some(rule) = rule {
-            tally.line_matched(rule, arrival.at, line.message);
+        if let Some((rule, shown)) = matched {
+            tally.line_matched(rule, arrival.at, || shown);
         }
         // Past the cap all further templates share one tally, so that counts still sum.
         let id = if tally.templates.len() < cap || tally.templates.contains_key(&mined.id.0) {
@@ -443,6 +460,14 @@ impl DetectState {
             value,
             headers: Vec::new(),
         });
+    }
+}
+
+/// What may leave of a line that no miner has seen.
+fn shown_line(source: &SourceConfig, message: &str) -> String {
+    match source.log.showing() {
+        Showing::All => message.to_owned(),
+        Showing::Proven => plain_text(message),
     }
 }
 
