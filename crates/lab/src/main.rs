@@ -7,11 +7,14 @@
 //!
 //! Linux only: the recorder reads `/proc`.
 
+mod fault;
+mod fleet;
 mod http;
 mod load;
 mod random;
 mod record;
 mod shop;
+mod store;
 
 use std::io::{Read, Write};
 use std::process::ExitCode;
@@ -33,6 +36,10 @@ enum Command {
     Load(load::Options),
     /// Starts three shops under a memory limit, lets one leak until it dies, and records metrics, logs and failures
     Record(record::Options),
+    /// A web shop with a database, a payment provider, a queue and a volume, which can be told to have one of nine faults
+    Store(store::Options),
+    /// Starts a fleet of stores under limits, lets them fail again and again, and records metrics, logs and failures
+    Fleet(fleet::Options),
 }
 
 fn main() -> ExitCode {
@@ -40,6 +47,8 @@ fn main() -> ExitCode {
         Command::Serve(options) => shop::serve(options),
         Command::Load(options) => load::run(&options),
         Command::Record(options) => record::run(&options),
+        Command::Store(options) => store::serve(&options),
+        Command::Fleet(options) => fleet::run(&options),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
