@@ -3,9 +3,11 @@
 //! No public data set has metrics **and** logs **and** failure times with minutes of warning, so this program makes one.
 //! `serve` is a small web shop whose session cache leaks when told to, `load` is its customers, and `record` starts three
 //! shops under a limit of address space, watches them from outside as a monitoring agent would, and writes what it saw.
-//! What it records lies in `data/`; nothing else in the project depends on this binary.
+//! `store` is a larger shop, with a database, a payment provider, a queue and a volume, that can be told to have one of nine
+//! faults while it runs; `fleet` runs many of them with their customers and lets most fail again and again.
+//! What they record lies in `data/`; nothing else in the project depends on this binary.
 //!
-//! Linux only: the recorder reads `/proc`.
+//! Linux only: the recorders read `/proc`, and `fleet` mounts volumes and so needs root.
 
 mod fault;
 mod fleet;

@@ -34,7 +34,8 @@ const SLOW_MS: f64 = 1_500.0;
 /// Batch hours, from start to start.
 const BATCH_EVERY: Duration = Duration::from_secs(300);
 
-/// What goes on with the instance.
+/// What goes on with the instance: healthy, until a fault begins and grows, until it is seen to fail, is stopped, is down
+/// for a while, and is started and watched until it is well.
 #[derive(Debug)]
 enum State {
     Healthy {
@@ -230,14 +231,7 @@ impl Keeper {
             end: None,
         })?;
         let until = after(FAILING_S.0 + (FAILING_S.1 - FAILING_S.0) * self.random.unit());
-        // A fault that is not in the store itself goes on being kept up by `step`.
-        if let State::Growing {
-            growing: Some(growing), ..
-        } = run.state
-            && growing.fault == Fault::SlowDependency
-        {
-            self.payment.slow_down(ms(growing.severity()));
-        }
+        // What is worn out stays so; a slowed provider stays as slow as it is now.
         run.state = State::Failing { failure, until };
         Ok(())
     }

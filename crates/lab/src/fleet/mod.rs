@@ -41,8 +41,8 @@ pub struct Options {
     #[arg(long)]
     output: PathBuf,
     /// Stores; the last two never have a fault
-    #[arg(long, default_value_t = 14)]
-    instances: usize,
+    #[arg(long, default_value_t = 14, value_parser = clap::value_parser!(u16).range(1..=64))]
+    instances: u16,
     /// How long to record, in minutes
     #[arg(long, default_value_t = 35.0)]
     minutes: f64,
@@ -82,8 +82,9 @@ fn tell(message: std::fmt::Arguments<'_>) {
 pub fn run(options: &Options) -> Result<()> {
     let output = Arc::new(Output::create(&options.output)?);
     let scratch = std::env::temp_dir().join(format!("foreshock-lab-{}", std::process::id()));
+    let instances = usize::from(options.instances);
     let (lines, log) = sync_channel(LINES_MAX);
-    let keepers: Result<Vec<Keeper>> = crate::record::free_addresses(options.instances)?
+    let keepers: Result<Vec<Keeper>> = crate::record::free_addresses(instances)?
         .into_iter()
         .enumerate()
         .map(|(n, address)| {
@@ -97,7 +98,7 @@ pub fn run(options: &Options) -> Result<()> {
                 gap_s: (options.gap_s[0], options.gap_s[1]),
                 growth_s: (options.growth_s[0], options.growth_s[1]),
             };
-            let faulty = n + ALWAYS_WELL < options.instances;
+            let faulty = n + ALWAYS_WELL < instances;
             let schedule = Schedule::new(random.bits(), bounds);
             Ok(Keeper {
                 unit,

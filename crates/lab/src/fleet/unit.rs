@@ -16,8 +16,10 @@ use crate::record::telegraf::Probe;
 /// Probes that take longer count as failed.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(1);
 const STATS_TIMEOUT: Duration = Duration::from_millis(500);
-/// The first of the users that stores run as; the limit of threads binds none that is root.
-const USER_FIRST: usize = 52_000;
+/// The users that stores run as come after this one; the limit of threads binds none that is root.
+const USERS_AFTER: usize = 100_000;
+/// Stores of one recording; each recording has users of its own, because threads are counted by user.
+const UNITS_MAX: usize = 64;
 
 /// Limits of a store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,7 +67,7 @@ pub struct Unit {
     pub name: String,
     /// Where it listens.
     pub address: SocketAddr,
-    number: usize,
+    user: usize,
     payment: SocketAddr,
     folder: PathBuf,
     limits: Limits,
@@ -88,7 +90,7 @@ impl Unit {
         let name = format!("shop-{:02}", number + 1);
         let folder = scratch.join(&name);
         std::fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
-        let user = USER_FIRST + number;
+        let user = USERS_AFTER + std::process::id() as usize * UNITS_MAX + number;
         let size = format!("size={}k,uid={user},gid={user},mode=0700", limits.volume_kib);
         let mount = Command::new("mount")
             .args(["-t", "tmpfs", "-o", &size, "foreshock-lab"])
@@ -102,7 +104,7 @@ impl Unit {
         Ok(Self {
             name,
             address: addresses.0,
-            number,
+            user,
             payment: addresses.1,
             folder,
             limits,
@@ -121,7 +123,7 @@ impl Unit {
             // What stays is in the way of nobody.
             let _ = std::fs::remove_file(entry.path());
         }
-        let user = (USER_FIRST + self.number).to_string();
+        let user = self.user.to_string();
         let program = std::env::current_exe().context("cannot find this program")?;
         let mut command = Command::new("setpriv");
         command.args([
