@@ -7,6 +7,7 @@ use foreshock_engine::{
     Engine, EngineConfig, LogConfig, MemoryLog, MemoryTopic, SourceConfig, StoredRecord, TopicId, TopicPartition, run,
 };
 use foreshock_failure::{FailureConfig, Rules};
+use foreshock_logs::Masks;
 use foreshock_wire::Format;
 
 /// In lines of all kinds, once, seldom or often.
@@ -89,13 +90,16 @@ fn lines() -> Vec<(i64, Level, String)> {
 }
 
 /// Everything on the signals topic, and all events.
-fn played(raw_text: bool) -> (String, String) {
+fn played(raw_text: bool, masks: &[(&str, &str)]) -> (String, String) {
     let source = SourceConfig {
         topic: "logs".into(),
         format: Format::LogJson,
         entity: vec!["host".into()],
         sessions: None,
-        log: LogConfig { raw_text },
+        log: LogConfig {
+            raw_text,
+            masks: (!masks.is_empty()).then(|| Masks::new(masks).expect("valid masks")),
+        },
     };
     let failure = FailureConfig {
         fatal_lines: true,
@@ -134,7 +138,7 @@ fn played(raw_text: bool) -> (String, String) {
 
 #[test]
 fn secrets_in_lines_leave_on_no_topic() {
-    let (signals, events) = played(false);
+    let (signals, events) = played(false, &[]);
     for secret in SECRETS {
         assert!(!signals.contains(secret), "{secret} is among the signals");
         assert!(!events.contains(secret), "{secret} is in an event");
@@ -155,7 +159,7 @@ fn secrets_in_lines_leave_on_no_topic() {
 
 #[test]
 fn where_raw_text_may_leave_it_does() {
-    let (signals, events) = played(true);
+    let (signals, events) = played(true, &[]);
     for secret in SECRETS {
         assert!(
             signals.contains(secret),
@@ -164,4 +168,27 @@ fn where_raw_text_may_leave_it_does() {
     }
     assert!(events.contains("can't go on: trillian knows xyzzyplugh and correcthorse"));
     assert!(events.contains("\"example\":"), "{events}");
+}
+
+#[test]
+fn what_is_masked_leaves_on_no_topic_and_is_named() {
+    let masks = [
+        ("phrase", "xyzzyplugh|(correct)horse"),
+        ("traveller", "Zaphod( Beeblebrox)?|trillian"),
+    ];
+    for raw_text in [false, true] {
+        let (signals, events) = played(raw_text, &masks);
+        for secret in ["xyzzyplugh", "correcthorse", "Zaphod", "Beeblebrox", "trillian"] {
+            assert!(!signals.contains(secret), "{secret} is among the signals");
+            assert!(!events.contains(secret), "{secret} is in an event");
+        }
+        for said in ["the <?> <phrase> is not", "the phrase <phrase> is not"] {
+            assert!(signals.contains(said) == (said.contains("<?>") != raw_text), "{said}");
+        }
+        let fatal = [
+            "can't go on: <traveller> <?> <phrase> and <phrase>",
+            "can't go on: <traveller> knows <phrase> and <phrase>",
+        ];
+        assert!(events.contains(fatal[usize::from(raw_text)]), "{events}");
+    }
 }

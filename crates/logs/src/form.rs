@@ -29,7 +29,7 @@ pub(crate) struct Form {
 }
 
 impl Form {
-    pub(crate) fn new(message: &str, tokens: &Tokens, showing: Showing) -> Self {
+    pub(crate) fn new(message: &str, tokens: &Tokens, showing: Showing, placeholders: &[Box<str>]) -> Self {
         let bytes = message.as_bytes();
         let (mut open, mut names) = (0, 0);
         let mut before: &[u8] = &[];
@@ -43,7 +43,10 @@ impl Form {
         }
         let (text, proof) = match showing {
             Showing::All => (whole_text(message, tokens, 0), Proof::DONE),
-            Showing::Proven => (showing::text(message, tokens, 0, 0, false), Proof::default()),
+            Showing::Proven => (
+                showing::text(message, tokens, (0, 0), false, placeholders),
+                Proof::default(),
+            ),
         };
         Self {
             shares: tokens.shares.as_slice().into(),
@@ -77,28 +80,28 @@ impl Form {
     }
 
     /// Another word was seen at these positions: it is a variable that looks like a constant.
-    pub(crate) fn vary(&mut self, positions: u64) {
+    pub(crate) fn vary(&mut self, positions: u64, names: &[Box<str>]) {
         let new = positions & !self.varied & !self.wild;
         if new != 0 {
             self.varied |= new;
-            self.text = showing::hidden(&self.text, new).into();
+            self.text = showing::hidden(&self.text, new, names).into();
         }
     }
 
     /// Takes the text from a line of this form or template.
-    pub(crate) fn tell(&mut self, message: &str, tokens: &Tokens, showing: Showing) {
+    pub(crate) fn tell(&mut self, message: &str, tokens: &Tokens, showing: Showing, names: &[Box<str>]) {
         self.proof = Proof::DONE;
         let text = match showing {
             Showing::All => whole_text(message, tokens, self.wild),
-            Showing::Proven => showing::text(message, tokens, self.wild, self.varied, true),
+            Showing::Proven => showing::text(message, tokens, (self.wild, self.varied), true, names),
         };
         self.text = text.into();
     }
 
     /// Hides what is not plain, until it is proven again.
-    pub(crate) fn hide(&mut self) {
+    pub(crate) fn hide(&mut self, names: &[Box<str>]) {
         self.proof = Proof::default();
-        self.text = showing::hidden(&self.text, u64::MAX).into();
+        self.text = showing::hidden(&self.text, u64::MAX, names).into();
         // Nobody noted whether the first words varied.
         self.varied |= 1;
     }

@@ -13,6 +13,7 @@
 mod bank;
 mod form;
 mod mask;
+mod masks;
 mod miner;
 mod occurrence;
 mod open_sessions;
@@ -32,6 +33,7 @@ mod trace;
 mod words;
 
 pub use bank::{GATE_SURPRISE, TEMPLATES_MAX, TemplateBank, TemplateCount, TemplatePast, TemplateVerdict};
+pub use masks::{MASKS_MAX, MaskError, MaskPart, Masking, Masks};
 pub use miner::{MinedLine, Miner};
 pub use open_sessions::{OPEN_SESSIONS_MAX, OpenCount, OpenSession, OpenSessions, SESSION_EVENTS_MAX};
 pub use rules::MiningRules;

@@ -18,6 +18,7 @@
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use foreshock_domain::Level;
 use serde::{Deserialize, Serialize};
@@ -69,6 +70,9 @@ pub struct Miner {
     merges: u64,
     evicted: u64,
     showing: Showing,
+    /// What users put in the place of what they masked; set anew after loading.
+    #[serde(skip)]
+    placeholders: Arc<[Box<str>]>,
     #[serde(skip)]
     rules: MiningRules,
     #[serde(skip)]
@@ -103,6 +107,7 @@ impl Miner {
             merges: 0,
             evicted: 0,
             showing: Showing::All,
+            placeholders: Arc::default(),
             rules: MiningRules::default(),
             scratch: Tokens::default(),
         }
@@ -150,7 +155,7 @@ impl Miner {
             self.settle(signature, form);
             known(self.touch_template(signature, parent))
         } else {
-            self.admit(signature, Form::new(message, &tokens, self.showing))
+            self.admit(signature, Form::new(message, &tokens, self.showing, &self.placeholders))
         };
         self.prove(line.id.0, source, message, &tokens);
         self.scratch = tokens;
@@ -292,8 +297,9 @@ impl Miner {
     fn adopt(&mut self, part: u64, template: u64) {
         self.set_parent(part, template);
         let varied = self.form(part).map_or(0, |form| form.varied);
+        let names = Arc::clone(&self.placeholders);
         if let Some(template) = self.form_mut(template) {
-            template.vary(varied);
+            template.vary(varied, &names);
         }
         self.merges += 1;
     }

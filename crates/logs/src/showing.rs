@@ -85,8 +85,14 @@ fn note(known: &mut [u16], one: u16) -> bool {
 }
 
 /// Text of the line of these tokens: `wild` positions are variables, `varied` ones are hidden, and the rest where it is not
-/// `proven`.
-pub(crate) fn text(message: &str, tokens: &Tokens, wild: u64, varied: u64, proven: bool) -> String {
+/// `proven`. `names` are what users put in the place of what they masked.
+pub(crate) fn text(
+    message: &str,
+    tokens: &Tokens,
+    (wild, varied): (u64, u64),
+    proven: bool,
+    names: &[Box<str>],
+) -> String {
     let bytes = message.as_bytes();
     let mut text = String::new();
     let mut reach = 0;
@@ -102,7 +108,7 @@ pub(crate) fn text(message: &str, tokens: &Tokens, wild: u64, varied: u64, prove
         let word = token.kept(bytes);
         if !word.is_empty() {
             let is_shown = proven && reach == 0 && (varied >> i) & 1 == 0;
-            push_word(&mut text, word, is_shown || is_plain(word));
+            push_word(&mut text, word, is_shown || is_known(word, names));
             reach = if introduces(word) {
                 REACH
             } else {
@@ -112,6 +118,20 @@ pub(crate) fn text(message: &str, tokens: &Tokens, wild: u64, varied: u64, prove
         text.push_str(if token.variable { WILD_TEXT } else { "" });
     }
     text
+}
+
+/// Whether a word says nothing but words of software and names of masks.
+fn is_known(word: &[u8], names: &[Box<str>]) -> bool {
+    if is_plain(word) {
+        return true;
+    }
+    let Ok(word) = std::str::from_utf8(word) else {
+        return false;
+    };
+    let rest = names
+        .iter()
+        .fold(word.to_owned(), |rest, name| rest.replace(&**name, ""));
+    rest.len() < word.len() && is_plain(rest.as_bytes())
 }
 
 /// A word for people, or what stands for it.
@@ -126,13 +146,13 @@ pub(crate) fn push_word(text: &mut String, word: &[u8], is_shown: bool) {
 }
 
 /// The text with the words at these positions hidden, but for plain ones.
-pub(crate) fn hidden(text: &str, positions: u64) -> String {
+pub(crate) fn hidden(text: &str, positions: u64, names: &[Box<str>]) -> String {
     let words = text.split(' ').enumerate().map(|(i, shown)| {
         let (word, value) = match shown.strip_suffix(WILD_TEXT) {
             Some(word) => (word, WILD_TEXT),
             None => (shown, ""),
         };
-        let is_shown = word.is_empty() || i >= 64 || (positions >> i) & 1 == 0 || is_plain(word.as_bytes());
+        let is_shown = word.is_empty() || i >= 64 || (positions >> i) & 1 == 0 || is_known(word.as_bytes(), names);
         format!("{}{value}", if is_shown { word } else { HIDDEN_TEXT })
     });
     words.collect::<Vec<_>>().join(" ")
@@ -141,10 +161,10 @@ pub(crate) fn hidden(text: &str, positions: u64) -> String {
 /// A message with nothing but its plain words, variables as `<*>`, all other words as `<?>`; cut at about 256 bytes. For text
 /// that no miner has seen.
 #[must_use]
-pub fn plain_text(message: &str) -> String {
+pub fn plain_text(message: &str, names: &[Box<str>]) -> String {
     let mut tokens = Tokens::default();
     tokens.scan(&MiningRules::default(), message, None);
-    text(message, &tokens, 0, 0, false)
+    text(message, &tokens, (0, 0), false, names)
 }
 
 /// Whether a name or a secret may come next, or next but one.
@@ -242,21 +262,35 @@ mod tests {
         ] {
             let mut tokens = Tokens::default();
             tokens.scan(&MiningRules::default(), message, None);
-            assert_eq!(text(message, &tokens, 0, 0, proven), expected, "{message:?}");
+            assert_eq!(text(message, &tokens, (0, 0), proven, &[]), expected, "{message:?}");
         }
         assert_eq!(
-            plain_text("mail to me@example.org from Bob failed"),
+            plain_text("mail to me@example.org from Bob failed", &[]),
             "mail to <*> from <?> failed"
         );
     }
 
     #[test]
+    fn names_of_masks_are_shown() {
+        let names: [Box<str>; 2] = ["<zork>".into(), "<quest>".into()];
+        for (message, expected) in [
+            ("<zork> failed for <quest>", "<zork> failed for <quest>"),
+            ("order=<zork>,<quest>", "order=<zork>,<quest>"),
+            ("alice=<zork>", "<?>"),
+            ("<alice> zork", "<?> <?>"),
+        ] {
+            assert_eq!(plain_text(message, &names), expected, "{message}");
+            assert_eq!(hidden(message, u64::MAX, &names), expected, "{message}");
+        }
+    }
+
+    #[test]
     fn what_varies_is_hidden_again() {
         assert_eq!(
-            hidden("alice said bob=<*> <*> failed", 0b11111),
+            hidden("alice said bob=<*> <*> failed", 0b11111, &[]),
             "<?> <?> <?><*> <*> failed"
         );
-        assert_eq!(hidden("alice said bob=<*>", 0b1), "<?> said bob=<*>");
-        assert_eq!(hidden("", u64::MAX), "");
+        assert_eq!(hidden("alice said bob=<*>", 0b1, &[]), "<?> said bob=<*>");
+        assert_eq!(hidden("", u64::MAX, &[]), "");
     }
 }

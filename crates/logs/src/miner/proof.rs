@@ -1,14 +1,22 @@
 //! The miner's part in what may be shown: it sees which words vary and which contents come. See [`crate::showing`].
 
+use std::sync::Arc;
+
 use super::{Evidence, Miner, evidence_key};
 use crate::form::Form;
 use crate::showing::Showing;
 use crate::tokens::{BYTES_MAX, Tokens};
 
 impl Miner {
+    /// What stands in lines for what users masked ([`crate::Masks::placeholders`]); it is shown always. Snapshots do not hold it.
+    pub fn set_placeholders(&mut self, placeholders: Arc<[Box<str>]>) {
+        self.placeholders = placeholders;
+    }
+
     /// Which texts are kept and given out; a miner begins with all. Takes back what was shown and may be no more; what is
     /// hidden and may be shown comes back with the next line of each template.
     pub fn set_showing(&mut self, showing: Showing) {
+        let names = Arc::clone(&self.placeholders);
         if self.showing == Showing::All && showing == Showing::Proven {
             let ids: Vec<u64> = self.settled.iter().chain(self.trial.iter()).map(|(id, _)| id).collect();
             for id in ids {
@@ -21,12 +29,12 @@ impl Miner {
                     .filter(has_others)
                     .fold(0, |bits, i| bits | 1 << i);
                 if let Some(form) = self.form_mut(id) {
-                    form.vary(varied);
-                    form.hide();
+                    form.vary(varied, &names);
+                    form.hide(&names);
                 }
                 let root = self.root(id);
                 if let Some(root) = self.form_mut(root) {
-                    root.vary(varied);
+                    root.vary(varied, &names);
                 }
             }
         }
@@ -41,7 +49,10 @@ impl Miner {
             return;
         }
         if showing == Showing::All || form.proof.add(counted(message), source) {
-            form.tell(message, tokens, showing);
+            let names = Arc::clone(&self.placeholders);
+            if let Some(form) = self.form_mut(template) {
+                form.tell(message, tokens, showing, &names);
+            }
         }
     }
 
@@ -50,9 +61,10 @@ impl Miner {
         if self.showing == Showing::All {
             return;
         }
+        let names = Arc::clone(&self.placeholders);
         for id in [id, self.root(id)] {
             if let Some(form) = self.form_mut(id) {
-                form.vary(1 << position);
+                form.vary(1 << position, &names);
             }
         }
     }
