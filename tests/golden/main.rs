@@ -85,6 +85,7 @@ fn config(case: &Case) -> EngineConfig {
         }),
         log: LogConfig {
             raw_text: s.log_text == LogText::Raw,
+            masks: None,
         },
     });
     let mut config = EngineConfig::new(sources.collect(), Rules::new(&case.failure).unwrap());

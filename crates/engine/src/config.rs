@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use foreshock_domain::Millis;
 use foreshock_failure::Rules;
-use foreshock_logs::SessionIds;
+use foreshock_logs::{Masking, Masks, Miner, SessionIds, Showing, plain_text};
 use foreshock_stats::{AlarmBudget, EpisodeParams};
 use foreshock_wire::Format;
 
@@ -31,8 +31,41 @@ pub struct SourceConfig {
 /// What is done with the text of log lines.
 #[derive(Clone, Debug, Default)]
 pub struct LogConfig {
-    /// Whether text may leave as it was written: signals then carry an example line.
+    /// Whether text may leave as it was written: templates show all their words, signals carry an example line, and failures
+    /// the line that a rule matched. Otherwise nothing leaves but what is proven to be constant.
     pub raw_text: bool,
+    /// What is replaced by a name before a line is mined; what is masked is in no text that leaves.
+    pub masks: Option<Masks>,
+}
+
+impl LogConfig {
+    /// What the miner may show.
+    #[must_use]
+    pub fn showing(&self) -> Showing {
+        if self.raw_text { Showing::All } else { Showing::Proven }
+    }
+
+    /// Tells a miner what it may show.
+    pub(crate) fn instruct(&self, miner: &mut Miner) {
+        if let Some(masks) = &self.masks {
+            miner.set_placeholders(masks.placeholders());
+        }
+        miner.set_showing(self.showing());
+    }
+
+    /// What may leave of a line, told without a miner.
+    pub(crate) fn shown(&self, message: &str) -> String {
+        let mut masking = Masking::default();
+        let masked = self
+            .masks
+            .as_ref()
+            .map_or(message, |masks| masking.apply(masks, message));
+        let names = self.masks.as_ref().map(Masks::placeholders).unwrap_or_default();
+        match self.showing() {
+            Showing::All => masked.to_owned(),
+            Showing::Proven => plain_text(masked, &names),
+        }
+    }
 }
 
 /// Sessions of log lines: blocks, requests, traces.

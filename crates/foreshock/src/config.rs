@@ -22,7 +22,7 @@ use foreshock_engine::{
 };
 use foreshock_failure::Rules;
 use foreshock_kafka::{Cadence, ConnectionSettings, Delivery, LogSettings, Topics};
-use foreshock_logs::SessionIds;
+use foreshock_logs::{MaskError, MaskPart, Masks, SessionIds};
 use foreshock_stats::AlarmBudget;
 
 pub use error::ConfigError;
@@ -308,8 +308,25 @@ fn source_config(text: &Text<'_>, index: usize, source: &file::Source) -> Result
         sessions: sessions(text, index, source.session.as_ref())?,
         log: LogConfig {
             raw_text: source.log_text == file::LogText::Raw,
+            masks: masks(text, index, &source.masks)?,
         },
     })
+}
+
+fn masks(text: &Text<'_>, index: usize, masks: &[file::Mask]) -> Result<Option<Masks>, ConfigError> {
+    if masks.is_empty() {
+        return Ok(None);
+    }
+    let all: Vec<(&str, &str)> = masks.iter().map(|m| (m.name.as_str(), m.pattern.as_str())).collect();
+    let wrong = |error: MaskError| {
+        let (leaf, expected) = match error.part {
+            MaskPart::Name => ("name", "1 to 32 letters, `_` or `-`, and at most 64 masks"),
+            MaskPart::Pattern => ("pattern", "a regular expression that matches no empty text"),
+        };
+        let key = format!("source[{index}].masks[{}].{leaf}", error.index);
+        text.wrong(key, error.what).expected(expected)
+    };
+    Masks::new(&all).map(Some).map_err(wrong)
 }
 
 fn sessions(

@@ -3,15 +3,20 @@
 //! No public data set has metrics **and** logs **and** failure times with minutes of warning, so this program makes one.
 //! `serve` is a small web shop whose session cache leaks when told to, `load` is its customers, and `record` starts three
 //! shops under a limit of address space, watches them from outside as a monitoring agent would, and writes what it saw.
-//! What it records lies in `data/`; nothing else in the project depends on this binary.
+//! `store` is a larger shop, with a database, a payment provider, a queue and a volume, that can be told to have one of nine
+//! faults while it runs; `fleet` runs many of them with their customers and lets most fail again and again.
+//! What they record lies in `data/`; nothing else in the project depends on this binary.
 //!
-//! Linux only: the recorder reads `/proc`.
+//! Linux only: the recorders read `/proc`, and `fleet` mounts volumes and so needs root.
 
+mod fault;
+mod fleet;
 mod http;
 mod load;
 mod random;
 mod record;
 mod shop;
+mod store;
 
 use std::io::{Read, Write};
 use std::process::ExitCode;
@@ -33,6 +38,10 @@ enum Command {
     Load(load::Options),
     /// Starts three shops under a memory limit, lets one leak until it dies, and records metrics, logs and failures
     Record(record::Options),
+    /// A web shop with a database, a payment provider, a queue and a volume, which can be told to have one of nine faults
+    Store(store::Options),
+    /// Starts a fleet of stores under limits, lets them fail again and again, and records metrics, logs and failures
+    Fleet(fleet::Options),
 }
 
 fn main() -> ExitCode {
@@ -40,6 +49,8 @@ fn main() -> ExitCode {
         Command::Serve(options) => shop::serve(options),
         Command::Load(options) => load::run(&options),
         Command::Record(options) => record::run(&options),
+        Command::Store(options) => store::serve(&options),
+        Command::Fleet(options) => fleet::run(&options),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

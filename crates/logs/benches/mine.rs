@@ -5,7 +5,7 @@
 use std::hint::black_box;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use foreshock_logs::Miner;
+use foreshock_logs::{Miner, Showing};
 
 /// A different word for each number, no two of which look like a variable.
 fn word(number: u32) -> String {
@@ -43,16 +43,19 @@ fn mine(c: &mut Criterion) {
     ];
     for (name, line) in cases {
         let lines: Vec<String> = (0..200_000).map(line).collect();
-        let mut miner = Miner::new();
-        let mut at = 0;
-        group.bench_function(name, |b| {
-            b.iter(|| {
-                for line in lines.iter().cycle().skip(at).take(1_000) {
-                    black_box(miner.mine(line, None));
-                }
-                at = (at + 1_000) % lines.len();
+        for (showing, what) in [(Showing::All, ""), (Showing::Proven, ", redacted")] {
+            let mut miner = Miner::new();
+            miner.set_showing(showing);
+            let mut at = 0;
+            group.bench_function(format!("{name}{what}"), |b| {
+                b.iter(|| {
+                    for line in lines.iter().cycle().skip(at).take(1_000) {
+                        black_box(miner.mine(line, None));
+                    }
+                    at = (at + 1_000) % lines.len();
+                });
             });
-        });
+        }
     }
     group.finish();
 }

@@ -1,15 +1,10 @@
 //! A form: the masked tokens of a line, or of many lines that merging found to be one template.
 
-use foreshock_domain::text::printable;
 use serde::{Deserialize, Serialize};
 
 use crate::mask::{introduces_name, is_anchor};
+use crate::showing::{self, Proof, Showing, TEXT_BYTES_MAX, WILD_TEXT, push_word};
 use crate::tokens::{Tokens, wild_share};
-
-/// Bytes of a form's text; longer ones are cut at a token.
-const TEXT_BYTES_MAX: usize = 256;
-/// How a variable is shown.
-const WILD_TEXT: &str = "<*>";
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Form {
@@ -25,15 +20,18 @@ pub(crate) struct Form {
     pub(crate) wild: u64,
     /// The form this one was merged into, at last the template; its own signature where it is the template.
     pub(crate) parent: u64,
-    /// For people, tokens joined by one space.
+    /// Positions, as bits, where other words were seen, merged or not; kept only where not all is shown.
+    pub(crate) varied: u64,
+    /// Whether `text` is as whole as it will be.
+    pub(crate) proof: Proof,
+    /// For people, tokens joined by one space; holds nothing that must not be shown.
     pub(crate) text: Box<str>,
 }
 
 impl Form {
-    pub(crate) fn new(message: &str, tokens: &Tokens) -> Self {
+    pub(crate) fn new(message: &str, tokens: &Tokens, showing: Showing, placeholders: &[Box<str>]) -> Self {
         let bytes = message.as_bytes();
         let (mut open, mut names) = (0, 0);
-        let mut text = String::new();
         let mut before: &[u8] = &[];
         for (i, token) in tokens.tokens.iter().enumerate() {
             let word = token.kept(bytes);
@@ -42,21 +40,23 @@ impl Form {
                 names |= u64::from(introduces_name(before)) << i;
             }
             before = word;
-            if text.len() < TEXT_BYTES_MAX {
-                text.push_str(if i > 0 { " " } else { "" });
-                let word = String::from_utf8_lossy(word.get(..TEXT_BYTES_MAX).unwrap_or(word));
-                // Templates are shown to people: nothing in them may speak to a terminal.
-                text.push_str(&printable(&word));
-                text.push_str(if token.variable { WILD_TEXT } else { "" });
-            }
         }
+        let (text, proof) = match showing {
+            Showing::All => (whole_text(message, tokens, 0), Proof::DONE),
+            Showing::Proven => (
+                showing::text(message, tokens, (0, 0), false, placeholders),
+                Proof::default(),
+            ),
+        };
         Self {
             shares: tokens.shares.as_slice().into(),
             frame: tokens.frame,
             open,
             names,
             wild: 0,
+            varied: 0,
             parent: tokens.signature,
+            proof,
             text: text.into(),
         }
     }
@@ -77,6 +77,42 @@ impl Form {
             .map(|(i, word)| if i == position { WILD_TEXT } else { word });
         form.text = words.collect::<Vec<_>>().join(" ").into();
         form
+    }
+
+    /// Another word was seen at these positions: it is a variable that looks like a constant.
+    pub(crate) fn vary(&mut self, positions: u64, names: &[Box<str>]) {
+        let new = positions & !self.varied & !self.wild;
+        if new != 0 {
+            self.varied |= new;
+            self.text = showing::hidden(&self.text, new, names).into();
+        }
+    }
+
+    /// Takes the text from a line of this form or template.
+    pub(crate) fn tell(&mut self, message: &str, tokens: &Tokens, showing: Showing, names: &[Box<str>]) {
+        self.proof = Proof::DONE;
+        let text = match showing {
+            Showing::All => whole_text(message, tokens, self.wild),
+            Showing::Proven => showing::text(message, tokens, (self.wild, self.varied), true, names),
+        };
+        self.text = text.into();
+    }
+
+    /// Hides what is not plain, until it is proven again.
+    pub(crate) fn hide(&mut self, names: &[Box<str>]) {
+        self.proof = Proof::default();
+        self.text = showing::hidden(&self.text, u64::MAX, names).into();
+        // Nobody noted whether the first words varied.
+        self.varied |= 1;
+    }
+
+    /// Positions, as bits, whose words are constants that merging can't take out.
+    pub(crate) fn fixed(&self) -> u64 {
+        let masked = |i: &usize| self.shares.get(*i) == Some(&wild_share(*i));
+        let words = (0..self.shares.len())
+            .filter(|i| !masked(i))
+            .fold(0, |bits, i| bits | 1 << i);
+        words & !self.open & !self.wild
     }
 
     /// What forms that may be merged with this one have in common: level, count of tokens and first token.
@@ -127,4 +163,20 @@ impl Form {
     pub(crate) fn heap_bytes(&self) -> usize {
         size_of_val(self.shares.as_ref()) + self.text.len()
     }
+}
+
+fn whole_text(message: &str, tokens: &Tokens, wild: u64) -> String {
+    let mut text = String::new();
+    for (i, token) in tokens.tokens.iter().enumerate() {
+        if text.len() >= TEXT_BYTES_MAX {
+            break;
+        }
+        text.push_str(if i > 0 { " " } else { "" });
+        let is_wild = (wild >> i) & 1 == 1;
+        if !is_wild {
+            push_word(&mut text, token.kept(message.as_bytes()), true);
+        }
+        text.push_str(if is_wild || token.variable { WILD_TEXT } else { "" });
+    }
+    text
 }

@@ -18,12 +18,14 @@
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use foreshock_domain::Level;
 use serde::{Deserialize, Serialize};
 
 use crate::form::Form;
 use crate::recency::Recency;
+use crate::showing::Showing;
 use crate::tokens::Tokens;
 use crate::tombstones::Tombstones;
 use crate::{MiningRules, TemplateCount, TemplateId};
@@ -67,6 +69,10 @@ pub struct Miner {
     tombstones: Tombstones,
     merges: u64,
     evicted: u64,
+    showing: Showing,
+    /// What users put in the place of what they masked; set anew after loading.
+    #[serde(skip)]
+    placeholders: Arc<[Box<str>]>,
     #[serde(skip)]
     rules: MiningRules,
     #[serde(skip)]
@@ -100,6 +106,8 @@ impl Miner {
             tombstones: Tombstones::default(),
             merges: 0,
             evicted: 0,
+            showing: Showing::All,
+            placeholders: Arc::default(),
             rules: MiningRules::default(),
             scratch: Tokens::default(),
         }
@@ -127,6 +135,11 @@ impl Miner {
     /// assert_eq!(miner.template(first.id).as_deref(), Some("connection from <*> closed"));
     /// ```
     pub fn mine(&mut self, message: &str, level: Option<Level>) -> MinedLine {
+        self.mine_from(0, message, level)
+    }
+
+    /// As [`Miner::mine`], of a line of this source: what several sources write is the program's, not a secret.
+    pub fn mine_from(&mut self, source: u64, message: &str, level: Option<Level>) -> MinedLine {
         let mut tokens = std::mem::take(&mut self.scratch);
         tokens.scan(&self.rules, message, level);
         let signature = tokens.signature;
@@ -142,8 +155,9 @@ impl Miner {
             self.settle(signature, form);
             known(self.touch_template(signature, parent))
         } else {
-            self.admit(signature, Form::new(message, &tokens))
+            self.admit(signature, Form::new(message, &tokens, self.showing, &self.placeholders))
         };
+        self.prove(line.id.0, source, message, &tokens);
         self.scratch = tokens;
         line
     }
@@ -221,8 +235,8 @@ impl Miner {
         self.merges
     }
 
-    /// Text of a template, variables as `<*>`, cut at about 256 bytes; `None` where it is not known or no more. Words
-    /// that were not told from constants yet are shown: a name may be among them, a password not.
+    /// Text of a template, variables as `<*>`, cut at about 256 bytes; `None` where it is not known or no more. Where all is shown
+    /// ([`Showing`]), names may be among the words, and the values of passwords not.
     #[must_use]
     pub fn template(&self, id: TemplateId) -> Option<String> {
         self.form(id.0).map(|form| form.text.to_string())
@@ -266,12 +280,28 @@ impl Miner {
         self.settled.peek(id).or_else(|| self.trial.peek(id))
     }
 
+    fn form_mut(&mut self, id: u64) -> Option<&mut Form> {
+        if self.settled.peek(id).is_some() {
+            return self.settled.peek_mut(id);
+        }
+        self.trial.peek_mut(id)
+    }
+
     fn set_parent(&mut self, id: u64, parent: u64) {
-        if let Some(form) = self.settled.peek_mut(id) {
-            form.parent = parent;
-        } else if let Some(form) = self.trial.peek_mut(id) {
+        if let Some(form) = self.form_mut(id) {
             form.parent = parent;
         }
+    }
+
+    /// Puts a form under a template, and tells the template what is known to vary.
+    fn adopt(&mut self, part: u64, template: u64) {
+        self.set_parent(part, template);
+        let varied = self.form(part).map_or(0, |form| form.varied);
+        let names = Arc::clone(&self.placeholders);
+        if let Some(template) = self.form_mut(template) {
+            template.vary(varied, &names);
+        }
+        self.merges += 1;
     }
 
     /// Follows the parents to the template. One that was evicted is where the chain ends: its id outlives it.
@@ -334,6 +364,7 @@ impl Miner {
             let Some(node) = work.pop() else { break };
             let Some(form) = self.form(node).cloned() else { continue };
             covered |= self.join_covering(node, &form);
+            self.compare_fixed(node, &form);
             for position in 1..form.shares.len() {
                 if form.is_masked(position) {
                     let beside = self
@@ -393,9 +424,11 @@ impl Miner {
             self.rules.words_min
         };
         let filed = evidence_key(key, position);
+        let mut other = None;
         let words = match self.evidence.touch(filed) {
             Some(evidence) => {
                 if evidence.first != node && !evidence.rest.contains(&node) {
+                    other = Some(evidence.first);
                     evidence.rest.push(node);
                 }
                 evidence.rest.len() + 1
@@ -411,6 +444,10 @@ impl Miner {
                 1
             }
         };
+        if let Some(other) = other {
+            self.vary(other, position);
+            self.vary(node, position);
+        }
         (words >= needed).then(|| {
             self.generalise(key, position, form);
             key
@@ -436,8 +473,7 @@ impl Miner {
         let root = self.root(former);
         if root != key && self.generality(key) > self.generality(root) {
             self.set_parent(key, key);
-            self.set_parent(root, key);
-            self.merges += 1;
+            self.adopt(root, key);
         }
         for id in covered {
             self.union(id, key);
@@ -474,8 +510,7 @@ impl Miner {
             } else {
                 (b, a)
             };
-            self.set_parent(part, template);
-            self.merges += 1;
+            self.adopt(part, template);
         }
     }
 }
@@ -491,5 +526,6 @@ fn evidence_key(key: u64, position: usize) -> u64 {
     key ^ (position as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15)
 }
 
+mod proof;
 #[cfg(test)]
 mod tests;

@@ -12,7 +12,7 @@ use crate::MiningRules;
 use crate::mask::{SPACE, class, ends_secret_key, follows_number, precedes_number, variable};
 
 /// Bytes of a message that count; the rest of a long one (a dump, a trace) says nothing more of its kind.
-const BYTES_MAX: usize = 4_096;
+pub(crate) const BYTES_MAX: usize = 4_096;
 /// Tokens that count; each has a bit in a `u64`.
 pub(crate) const TOKENS_MAX: usize = 64;
 /// Part of every hash: a change of the masking rules changes ids, and must change this.

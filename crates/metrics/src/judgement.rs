@@ -124,6 +124,15 @@ impl Judgement {
         (sum / total).log10().max(0.0)
     }
 
+    /// How many independent ones `points` are worth to *is this unusual?*: to channels that depend on their past an
+    /// excursion of the series is one observation, however many points it lasts; forecast errors and distances are apart.
+    fn worth(&self, points: f64, dependence: f64) -> f64 {
+        let steady: f64 = self.steady.iter().zip(&UNUSUAL.steady).map(|(r, w)| r * w).sum();
+        let rare: f64 = self.rare.iter().zip(&UNUSUAL.rare).map(|(r, w)| r * w).sum();
+        let lasting = (steady - self.steady[RESIDUAL] * UNUSUAL.steady[RESIDUAL]).max(0.0) / (steady + rare);
+        points * (1.0 - lasting + lasting / dependence)
+    }
+
     /// The channel that speaks loudest, and which way it points.
     fn loudest(&self, reading: &Reading) -> (Channel, Direction, usize) {
         let rarities = self.steady.iter().chain(&self.rare);
@@ -220,11 +229,12 @@ impl SeriesModel {
         };
         judgement.unusual = judgement.mean(&UNUSUAL);
         judgement.new = judgement.mean(&NEW);
-        let answer = |calibrator: &TailCalibrator, mean: f64, support: &Support| {
+        let answer = |calibrator: &TailCalibrator, mean: f64, support: &Support, points: f64| {
             support.bound(calibrator.extrapolated_surprise(mean), points).max(0.0)
         };
-        let unusual = answer(&self.unusual, judgement.unusual, &UNUSUAL_SUPPORT);
-        let new = answer(&self.new, judgement.new, &NEW_SUPPORT);
+        let worth = judgement.worth(points, dependence);
+        let unusual = answer(&self.unusual, judgement.unusual, &UNUSUAL_SUPPORT, worth);
+        let new = answer(&self.new, judgement.new, &NEW_SUPPORT, points);
         judgement.oddness = unusual.max(new);
         judgement.novelty = NEW_CAUTION.hold(new, points);
         let louder = (unusual - UNUSUAL_COSTS).max(judgement.novelty - NEW_COSTS);

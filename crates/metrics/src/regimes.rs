@@ -23,6 +23,10 @@ pub(crate) const REGIMES: usize = 8;
 const FOUNDING: u32 = 32;
 /// Mean squared deviation from which on a row is outside a regime.
 const OUTSIDE: f64 = 12.0;
+/// Mean squared deviation up to which a row surely is in a regime that is settled; about 1 is usual.
+const PLAIN: f64 = 3.0;
+/// A mixture must bring the distance to this share to be believed of a row that could be in a settled regime.
+const MIXED: f64 = 0.5;
 /// Squared deviation that a single series counts at most.
 const CUT: f64 = 64.0;
 /// Mean squared distance of two levels, in their spreads, below which regimes are one.
@@ -272,21 +276,30 @@ impl Regimes {
         if self.rows < FOUNDING {
             return (Place::Founding, 0.0);
         }
-        if let Some((regime, distance)) = self.nearest(row, |_| true)
-            && distance <= OUTSIDE
-        {
-            return (Place::In(regime), 0.0);
-        }
+        let nearest = self.nearest(row, |_| true).filter(|&(_, distance)| distance <= OUTSIDE);
         let from = usize::from(self.firm).min(REGIMES - 1);
+        // A mixture may lie on the brim of a regime, or found one of mixtures, unless it is recognised first. A change falls
+        // into one row, after one that was in a regime.
+        let may_change = self.regimes[from].last == self.rows;
+        let limit = match nearest {
+            None => OUTSIDE,
+            Some((regime, distance)) => {
+                let settled = self.is_settled(regime);
+                if !may_change || (settled && distance <= PLAIN) {
+                    return (Place::In(regime), 0.0);
+                }
+                if settled { MIXED * distance } else { OUTSIDE }
+            }
+        };
         if self.is_known(from) {
             for to in (0..self.len()).filter(|&r| r != from && self.is_known(r)) {
                 let share = self.mixture(row, from, to);
-                if self.distance(row, from, to, share) <= OUTSIDE {
+                if self.distance(row, from, to, share) <= limit {
                     return (Place::Between(to), share);
                 }
             }
         }
-        (Place::Outside, 0.0)
+        (nearest.map_or(Place::Outside, |(regime, _)| Place::In(regime)), 0.0)
     }
 
     /// Where a row belongs, and how it deviates from what is usual there.

@@ -212,7 +212,7 @@ fn changes_between_known_regimes_alarm_nobody() {
         }
         println!("{series} series, {regimes} regimes of {dwell:?} rows: {alarms} alarms in {near} rows after changes");
         assert!(
-            f64::from(alarms) <= 2.0 + 0.001 * f64::from(near),
+            f64::from(alarms) <= 0.0005 * f64::from(near),
             "{alarms} alarms in {near} rows"
         );
     }

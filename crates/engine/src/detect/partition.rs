@@ -1,7 +1,7 @@
 use std::collections::BTreeMap;
 
 use foreshock_domain::{Input, LogLine, Progress, Sample, SignalRecord, SourcePosition, Timestamp, Upstream};
-use foreshock_logs::{LinePlace, Miner, Sessions, telling_line};
+use foreshock_logs::{LinePlace, Masking, Miner, Sessions, Showing, telling_line};
 use foreshock_metrics::SeriesModel;
 use foreshock_wire::{Decoded, Decoder, Memory, Near, Origin, signals};
 use serde::{Deserialize, Serialize};
@@ -35,6 +35,8 @@ pub(crate) struct Scratch {
     entity: String,
     /// Bytes of the series at hand.
     series: Vec<u8>,
+    /// The line at hand without what users mask.
+    masking: Masking,
 }
 
 /// One input that was believed, and the window it belongs to.
@@ -45,6 +47,15 @@ struct Arrival<'a> {
     start: Timestamp,
     /// `start` over the width.
     window: i64,
+}
+
+/// What is mined of a line.
+struct Told<'a> {
+    text: &'a str,
+    /// Place of its entity.
+    owner: usize,
+    /// The failure rule that it matched.
+    rule: Option<&'a str>,
 }
 
 /// The state of one partition of an input topic: a pure function of its records, in order.
@@ -116,6 +127,16 @@ impl DetectPartition {
         let (mut state, memory): (DetectState, Memory) = postcard::from_bytes(bytes)?;
         state.series.index();
         state.entities.index();
+        if let Some(miner) = &mut state.miner {
+            source.log.instruct(miner);
+        }
+        if !source.log.raw_text {
+            // What was kept while raw text was allowed leaves no more.
+            let tallies = state.open.values_mut().flat_map(|window| &mut window.entities);
+            for template in tallies.flat_map(|tally| tally.templates.values_mut()) {
+                template.example = None;
+            }
+        }
         let mut partition = Self::with(source, state);
         partition.decoder = partition.decoder.remembering(memory);
         Ok(partition)
@@ -335,16 +356,41 @@ impl DetectState {
             // The rest of a trace is no line of its own, but a rule may look for what it says.
             cx.counters.lines_joined += 1;
             if let (Some(tally), Some(rule)) = (self.tally(scratch, owner, arrival), rule) {
-                tally.line_matched(rule, arrival.at, line.message);
+                tally.line_matched(rule, arrival.at, || cx.source.log.shown(line.message));
             }
             return;
         }
         let (told, stands_for) = telling_line(line.message);
         cx.counters.lines_joined += stands_for as u64 - 1;
-        let mined = self
-            .miner
-            .get_or_insert_with(|| Box::new(Miner::new()))
-            .mine(told, line.level);
+        let mut masking = std::mem::take(&mut scratch.masking);
+        let text = match &cx.source.log.masks {
+            Some(masks) => masking.apply(masks, told),
+            None => told,
+        };
+        self.take_told(cx, scratch, arrival, line, &Told { text, owner, rule });
+        scratch.masking = masking;
+    }
+
+    fn take_told(
+        &mut self,
+        cx: &mut Context<'_>,
+        scratch: &mut Scratch,
+        arrival: &Arrival<'_>,
+        line: &LogLine<'_>,
+        told: &Told<'_>,
+    ) {
+        let &Told { text, owner, rule } = told;
+        let miner = self.miner.get_or_insert_with(|| {
+            let mut miner = Box::new(Miner::new());
+            cx.source.log.instruct(&mut miner);
+            miner
+        });
+        let mined = miner.mine_from(owner as u64, text, line.level);
+        // Matched lines are few, and what a template may show is told by the miner alone.
+        let matched = rule.map(|rule| match cx.source.log.showing() {
+            Showing::All => (rule, cx.source.log.shown(line.message)),
+            Showing::Proven => (rule, miner.template(mined.id).unwrap_or_default()),
+        });
         self.add_to_sessions(cx, line, arrival.at, mined.id, owner);
         cx.counters.lines += 1;
         let cap = cx.config.limits.templates_per_window;
@@ -352,8 +398,8 @@ impl DetectState {
             return;
         };
         tally.lines += 1;
-        if let Some(rule) = rule {
-            tally.line_matched(rule, arrival.at, line.message);
+        if let Some((rule, shown)) = matched {
+            tally.line_matched(rule, arrival.at, || shown);
         }
         // Past the cap all further templates share one tally, so that counts still sum.
         let id = if tally.templates.len() < cap || tally.templates.contains_key(&mined.id.0) {
@@ -366,7 +412,7 @@ impl DetectState {
             first_seen: false,
             level: None,
             first_at: arrival.at,
-            example: (cx.source.log.raw_text && id != 0).then(|| shorten(told, EXAMPLE_BYTES_MAX).into()),
+            example: (cx.source.log.raw_text && id != 0).then(|| shorten(text, EXAMPLE_BYTES_MAX).into()),
         });
         template.first_at = template.first_at.min(arrival.at);
         template.count = template.count.saturating_add(1);

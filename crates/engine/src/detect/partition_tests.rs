@@ -124,3 +124,19 @@ fn what_lines_had_to_lose_is_counted() {
     let (counters, ..) = play(Format::Cri, &[("a", "no such line".to_owned())], false);
     assert_eq!(counters.lines_unlike, 1);
 }
+
+#[test]
+fn the_state_holds_no_text_that_is_not_proven() {
+    let mut records: Vec<_> = (0..20).map(|i| ("a", format!("zorkmid {i} minted"))).collect();
+    records.push(("a", "FATAL the phrase xyzzyplugh was told to Zaphod".to_owned()));
+    records.push(("a", "\tat shop.correcthorse.Cart(Cart.java:7)".to_owned()));
+    for moves in [false, true] {
+        let (_, _, state) = play(Format::LogText, &records, moves);
+        let state = String::from_utf8_lossy(&state).into_owned();
+        assert!(state.contains("zorkmid <*> minted"));
+        assert!(state.contains("<?> was <?> to <?>"), "the line that a rule matched");
+        for secret in ["xyzzyplugh", "Zaphod", "correcthorse"] {
+            assert!(!state.contains(secret), "{secret}");
+        }
+    }
+}

@@ -65,8 +65,8 @@ pub(crate) struct EntityTally {
 }
 
 impl EntityTally {
-    /// A line matched a failure rule: the first of a window is kept, the others are counted.
-    pub(crate) fn line_matched(&mut self, rule: &str, at: Timestamp, message: &str) {
+    /// A line matched a failure rule: of the first of a window is kept what may be shown of it, the others are counted.
+    pub(crate) fn line_matched(&mut self, rule: &str, at: Timestamp, shown: impl FnOnce() -> String) {
         for fact in &mut self.facts {
             if let Fact::Lines {
                 rule: known,
@@ -81,7 +81,7 @@ impl EntityTally {
                 return;
             }
         }
-        let sample = shorten(message, EXAMPLE_BYTES_MAX).into();
+        let sample = shorten(&shown(), EXAMPLE_BYTES_MAX).into();
         self.facts.push(Fact::Lines {
             rule: rule.into(),
             count: 1,
@@ -144,9 +144,9 @@ mod tests {
     #[test]
     fn matched_lines_are_counted_per_rule() {
         let mut tally = EntityTally::default();
-        tally.line_matched("oom", Timestamp::from_secs(5), "out of memory");
-        tally.line_matched("oom", Timestamp::from_secs(4), "again");
-        tally.line_matched("other", Timestamp::from_secs(6), "x");
+        tally.line_matched("oom", Timestamp::from_secs(5), || "out of memory".to_owned());
+        tally.line_matched("oom", Timestamp::from_secs(4), || "again".to_owned());
+        tally.line_matched("other", Timestamp::from_secs(6), || "x".to_owned());
         assert_eq!(tally.facts.len(), 2);
         let Fact::Lines {
             count,

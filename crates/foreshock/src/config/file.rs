@@ -174,6 +174,16 @@ pub(super) struct Source {
     pub(super) session: Option<Session>,
     #[serde(default)]
     pub(super) log_text: LogText,
+    #[serde(default)]
+    pub(super) masks: Vec<Mask>,
+}
+
+/// One of the tables `masks` of a source.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Mask {
+    pub(super) name: String,
+    pub(super) pattern: String,
 }
 
 /// What may leave of the text of log lines.

@@ -21,6 +21,20 @@ fn brokers_and_a_source_are_enough() {
 }
 
 #[test]
+fn masks_are_compiled_and_text_is_redacted_unless_told_otherwise() {
+    let log = |more: &str| parse(&format!("{LEAST}{more}")).unwrap().engine.sources[0].log.clone();
+    let least = log("");
+    assert!(!least.raw_text && least.masks.is_none());
+    let told = log("log_text = \"raw\"\nmasks = [{ name = \"order\", pattern = 'ORD-\\w+' }]\n");
+    assert!(told.raw_text);
+    let masks = told.masks.expect("one");
+    assert_eq!(
+        foreshock_logs::Masking::default().apply(&masks, "ORD-a shipped"),
+        "<order> shipped"
+    );
+}
+
+#[test]
 fn brokers_may_be_a_list_or_a_text_with_commas() {
     for brokers in ["\"a:9092, b:9093\"", "[\"a:9092\", \"b:9093\"]"] {
         let config = parse(&LEAST.replace("\"localhost:9092\"", brokers)).unwrap();
@@ -82,6 +96,24 @@ fn mistakes_say_where_and_what_was_expected() {
             with("session = { labels = [\"trace_id\"], idle = \"5ms\" }\n"),
             "5 ms (f.toml line 6, key source[0].session.idle)",
             "\"1s\" to \"24h\"",
+        ),
+        (
+            "log text",
+            with("log_text = \"some\"\n"),
+            "unknown value `some` (f.toml line 6, key source[0].log_text)",
+            "`redacted` or `raw`",
+        ),
+        (
+            "mask pattern",
+            with("masks = [{ name = \"a\", pattern = \"x\" }, { name = \"b\", pattern = \"x*\" }]\n"),
+            "it matches the empty string (f.toml line 6, key source[0].masks[1].pattern)",
+            "a regular expression",
+        ),
+        (
+            "mask name",
+            with("masks = [{ name = \"order 1\", pattern = \"x\" }]\n"),
+            "(f.toml line 6, key source[0].masks[0].name)",
+            "1 to 32 letters",
         ),
         (
             "wrong type",

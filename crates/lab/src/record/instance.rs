@@ -48,7 +48,10 @@ pub struct Instance {
 }
 
 /// A child that dies with this process, because its standard input is a pipe that only this process holds.
-fn spawn(command: &mut Command) -> Result<Child> {
+///
+/// # Errors
+/// Where the program cannot be started.
+pub fn spawn(command: &mut Command) -> Result<Child> {
     command
         .stdin(Stdio::piped())
         .spawn()
@@ -212,7 +215,11 @@ impl Drop for Customers {
     }
 }
 
-fn spawn_thread(run: impl FnOnce() + Send + 'static) -> Result<()> {
+/// Starts a thread that nobody waits for.
+///
+/// # Errors
+/// Where the system refuses it.
+pub fn spawn_thread(run: impl FnOnce() + Send + 'static) -> Result<()> {
     std::thread::Builder::new()
         .spawn(run)
         .context("cannot start a thread")?;
@@ -221,13 +228,16 @@ fn spawn_thread(run: impl FnOnce() + Send + 'static) -> Result<()> {
 
 /// Reads the output of a shop line by line, as a log shipper does.
 #[derive(Clone, Debug)]
-struct Tail {
-    host: String,
-    lines: SyncSender<String>,
+pub struct Tail {
+    /// Name of the shop.
+    pub host: String,
+    /// Where its lines go.
+    pub lines: SyncSender<String>,
 }
 
 impl Tail {
-    fn forward(&self, from: impl Read, wrap: impl Fn(String, &str) -> Option<String>) {
+    /// Sends each line, after `wrap` has made what it likes of it, until the output ends.
+    pub fn forward(&self, from: impl Read, wrap: impl Fn(String, &str) -> Option<String>) {
         let mut from = BufReader::new(from);
         loop {
             let mut line = Vec::new();
@@ -246,7 +256,7 @@ impl Tail {
 }
 
 /// A line of standard error as a log shipper would send it: with its own time, and no level.
-fn wrap(line: &str, host: &str) -> Option<String> {
+pub fn wrap(line: &str, host: &str) -> Option<String> {
     let at = format!("{:.3}", jiff::Timestamp::now());
     if line.is_empty() {
         return None;

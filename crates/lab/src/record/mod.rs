@@ -3,9 +3,9 @@
 //! It never decides when the failure is: that is when the process dies by itself, as `wait` tells. The end is the first
 //! probe that is answered after the restart.
 
-mod instance;
-mod procfs;
-mod telegraf;
+pub mod instance;
+pub mod procfs;
+pub mod telegraf;
 
 use std::fs::File;
 use std::io::{BufWriter, Write};
@@ -127,7 +127,10 @@ pub fn run(options: &Options) -> Result<()> {
 }
 
 /// Loopback addresses that were free a moment ago, all held until the last is found so that none comes twice.
-fn free_addresses(n: usize) -> Result<Vec<SocketAddr>> {
+///
+/// # Errors
+/// Where there are not so many.
+pub fn free_addresses(n: usize) -> Result<Vec<SocketAddr>> {
     let held: std::io::Result<Vec<_>> = (0..n).map(|_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0))).collect();
     held.and_then(|held| held.iter().map(TcpListener::local_addr).collect())
         .context("no free port")

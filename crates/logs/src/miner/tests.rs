@@ -291,3 +291,122 @@ proptest! {
         }
     }
 }
+
+/// A miner that shows what is proven, after these lines of one source; its bytes too, as text.
+fn redacting(lines: &[String]) -> (Miner, Vec<MinedLine>, String) {
+    let mut miner = Miner::new();
+    miner.set_showing(Showing::Proven);
+    let out = lines.iter().map(|line| miner.mine(line, None)).collect();
+    let bytes = postcard::to_stdvec(&miner).expect("encodes");
+    (miner, out, String::from_utf8_lossy(&bytes).into_owned())
+}
+
+fn numbered(of: &[&str]) -> Vec<String> {
+    let lines = of.iter().enumerate();
+    lines.map(|(i, line)| line.replace('#', &i.to_string())).collect()
+}
+
+#[test]
+fn a_word_is_shown_when_it_is_proven_to_be_constant() {
+    let same = "zorkmid # minted";
+    for (name, lines, expected) in [
+        ("once", vec![same], "<?> <*> <?>"),
+        ("four contents", vec![same; 4], "<?> <*> <?>"),
+        ("five contents", vec![same; 5], "zorkmid <*> minted"),
+        ("one content for ever", vec!["zorkmid 7 minted"; 50], "<?> <*> <?>"),
+        ("plain words at once", vec!["request # failed"], "request <*> failed"),
+        (
+            "a first word that varies",
+            [&[same; 9][..], &["doubloon # minted"]].concat(),
+            "<?> <*> minted",
+        ),
+        (
+            "a word that varies",
+            [&[same; 9][..], &["zorkmid # melted"]].concat(),
+            "zorkmid <*> <?>",
+        ),
+        (
+            "one that varies first",
+            [&["zorkmid # melted"; 5][..], &[same; 9]].concat(),
+            "zorkmid <*> <?>",
+        ),
+        ("a name", vec!["door # opened for alice"; 9], "door <*> opened for <?>"),
+        ("what went wrong", vec!["# alice_failed"; 9], "<*> alice_failed"),
+        (
+            "and varies",
+            [&["# alice_failed"; 9][..], &["# bob_failed"]].concat(),
+            "<*> <?>",
+        ),
+    ] {
+        let (miner, out, _) = redacting(&numbered(&lines));
+        assert_eq!(
+            miner.template(miner.canonical(out[0].id)).as_deref(),
+            Some(expected),
+            "{name}"
+        );
+    }
+}
+
+#[test]
+fn what_several_sources_write_is_shown() {
+    let mut miner = Miner::new();
+    miner.set_showing(Showing::Proven);
+    let shown: Vec<_> = (0..4)
+        .map(|source| {
+            let id = miner.mine_from(source, "zorkmid minted", None).id;
+            miner.template(id).expect("known")
+        })
+        .collect();
+    assert_eq!(shown, ["<?> <?>", "<?> <?>", "zorkmid minted", "zorkmid minted"]);
+}
+
+#[test]
+fn what_is_not_proven_is_in_no_snapshot() {
+    let secrets = ["xyzzyplugh", "zaphod", "trillian", "marvin"];
+    let mut lines = numbered(&["zorkmid # minted"; 9]);
+    lines.extend(numbered(&[
+        "zaphod logged in from #",
+        "the answer of trillian is xyzzyplugh",
+    ]));
+    for i in 0..9 {
+        lines.extend(["zaphod", "trillian"].map(|name| format!("quest {i} of {name} begins")));
+        lines.push(format!("quest {i} under marvin"));
+    }
+    lines.extend(secrets[..3].iter().map(|name| format!("quest 99 under {name}")));
+    let (miner, _, bytes) = redacting(&lines);
+    assert!(bytes.contains("zorkmid <*> minted"));
+    for secret in secrets {
+        assert!(!bytes.contains(secret), "{secret}");
+    }
+    // And a copy goes on as the original does.
+    let mut copy: Miner = postcard::from_bytes(&postcard::to_stdvec(&miner).expect("encodes")).expect("decodes");
+    let mut miner = miner;
+    for line in &lines {
+        let ids = (miner.mine(line, None), copy.mine(line, None));
+        assert_eq!(ids.0, ids.1);
+        assert_eq!(miner.template(ids.0.id), copy.template(ids.1.id));
+    }
+}
+
+#[test]
+fn showing_can_be_changed() {
+    let mut miner = Miner::new();
+    let id = (0..9)
+        .map(|i| miner.mine(&format!("zorkmid {i} minted"), None).id)
+        .last()
+        .expect("mined");
+    miner.mine("zorkmid 3 melted", None);
+    miner.mine("alice left", None);
+    miner.set_showing(Showing::Proven);
+    assert_eq!(miner.template(id).as_deref(), Some("<?> <*> <?>"));
+    let bytes = postcard::to_stdvec(&miner).expect("encodes");
+    assert!(!String::from_utf8_lossy(&bytes).contains("alice"));
+    for i in 0..9 {
+        miner.mine(&format!("zorkmid {i} minted"), None);
+    }
+    // Which first words there were nobody had noted, and that another word was at the end had been.
+    assert_eq!(miner.template(id).as_deref(), Some("<?> <*> <?>"));
+    miner.set_showing(Showing::All);
+    miner.mine("zorkmid 3 minted", None);
+    assert_eq!(miner.template(id).as_deref(), Some("<?> <*> <?>"), "complete already");
+}
