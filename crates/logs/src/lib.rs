@@ -17,6 +17,7 @@ mod masks;
 mod miner;
 mod occurrence;
 mod open_sessions;
+mod pattern;
 mod recency;
 mod rules;
 mod session;

@@ -7,9 +7,9 @@
 
 use std::sync::Arc;
 
-use regex::{CaptureLocations, Regex, RegexBuilder};
+use regex::{CaptureLocations, Regex};
 
-use crate::tokens::BYTES_MAX;
+use crate::pattern;
 
 /// Patterns of one source.
 pub const MASKS_MAX: usize = 64;
@@ -76,7 +76,8 @@ impl Masks {
             if name.is_empty() || name.len() > NAME_BYTES_MAX || !name.bytes().all(is_name) {
                 return Err(error(index, MaskPart::Name, &format!("{name:?}")));
             }
-            let alone = compile(pattern).map_err(|what| error(index, MaskPart::Pattern, &what))?;
+            let alone =
+                pattern::compile(pattern, PROGRAM_BYTES_MAX).map_err(|what| error(index, MaskPart::Pattern, &what))?;
             if alone.is_match("") {
                 return Err(error(index, MaskPart::Pattern, "it matches the empty string"));
             }
@@ -84,7 +85,8 @@ impl Masks {
             all.push_str(pattern);
             all.push(')');
             // Each time, so that the error names the pattern with which it begins.
-            any = Some(compile(&all).map_err(|what| error(index, MaskPart::Pattern, &what))?);
+            any =
+                Some(pattern::compile(&all, PROGRAM_BYTES_MAX).map_err(|what| error(index, MaskPart::Pattern, &what))?);
             groups.push(next);
             next += alone.captures_len();
         }
@@ -116,7 +118,7 @@ impl Masking {
     /// assert_eq!(masking.apply(&masks, "ORD-x of Mr Smith shipped"), "<order> of <name> shipped");
     /// ```
     pub fn apply<'a>(&'a mut self, masks: &Masks, message: &'a str) -> &'a str {
-        let searched = prefix(message);
+        let searched = pattern::searched(message);
         let found = self.found.get_or_insert_with(|| masks.any.capture_locations());
         if found.len() != masks.any.captures_len() {
             *found = masks.any.capture_locations(); // of another source
@@ -140,25 +142,6 @@ impl Masking {
         self.text.push_str(searched.get(at..).unwrap_or_default());
         &self.text
     }
-}
-
-fn prefix(message: &str) -> &str {
-    let end = (0..=BYTES_MAX.min(message.len()))
-        .rev()
-        .find(|i| message.is_char_boundary(*i));
-    message.get(..end.unwrap_or(0)).unwrap_or_default()
-}
-
-fn compile(pattern: &str) -> Result<Regex, String> {
-    let built = RegexBuilder::new(pattern).size_limit(PROGRAM_BYTES_MAX).build();
-    built.map_err(|e| {
-        let text = e.to_string();
-        text.lines()
-            .last()
-            .unwrap_or("not a regular expression")
-            .trim()
-            .to_owned()
-    })
 }
 
 #[cfg(test)]
@@ -222,7 +205,7 @@ mod tests {
         assert_eq!(masking.apply(&masks, &long), long);
         assert_eq!(
             masking.apply(&masks, &format!("ORD{long}")).len(),
-            "<order>".len() + BYTES_MAX - 3 - 1
+            "<order>".len() + crate::tokens::BYTES_MAX - 3 - 1
         );
     }
 }

@@ -4,11 +4,11 @@
 //! the message per match of the pattern; no allocation.
 
 use foreshock_domain::LabelPairs;
-use regex::{Regex, RegexBuilder};
+use regex::Regex;
+
+use crate::pattern;
 use xxhash_rust::xxh3::xxh3_64;
 
-/// Bytes of a message that are searched.
-const SEARCH_BYTES_MAX: usize = 4 << 10;
 /// Bytes that a compiled pattern may take.
 const PROGRAM_BYTES_MAX: usize = 1 << 20;
 /// Sessions that one line may name.
@@ -38,7 +38,7 @@ impl SessionIds {
 
     /// Hands out the hash of each session that a line names, each once. Gives back whether the line is their last.
     pub fn each(&self, labels: &LabelPairs<'_>, message: &str, mut session: impl FnMut(u64)) -> bool {
-        let message = prefix(message);
+        let message = pattern::searched(message);
         let label = |name: &str| labels.iter().find(|(k, v)| k == name && !v.is_empty());
         if let Some((name, id)) = self.labels.iter().find_map(|name| label(name)) {
             session(xxh3_64(trace_of(name, id).as_bytes()));
@@ -69,23 +69,8 @@ fn trace_of<'a>(name: &str, id: &'a str) -> &'a str {
     }
 }
 
-fn prefix(message: &str) -> &str {
-    let end = (0..=SEARCH_BYTES_MAX.min(message.len()))
-        .rev()
-        .find(|i| message.is_char_boundary(*i));
-    message.get(..end.unwrap_or(0)).unwrap_or_default()
-}
-
 fn compile(pattern: &str) -> Result<Regex, String> {
-    let built = RegexBuilder::new(pattern).size_limit(PROGRAM_BYTES_MAX).build();
-    let regex = built.map_err(|e| {
-        let text = e.to_string();
-        text.lines()
-            .last()
-            .unwrap_or("not a regular expression")
-            .trim()
-            .to_owned()
-    })?;
+    let regex = pattern::compile(pattern, PROGRAM_BYTES_MAX)?;
     if regex.is_match("") {
         return Err("it matches the empty string".to_owned());
     }
