@@ -101,7 +101,7 @@ impl MemoryTopic {
                         payload,
                     });
                 }
-                Destination::Anomalies | Destination::Failures | Destination::DeadLetters | Destination::Features => {
+                Destination::Anomalies | Destination::Failures | Destination::DeadLetters | Destination::Moments => {
                     self.written.push(output);
                 }
             }

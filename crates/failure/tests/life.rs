@@ -126,6 +126,7 @@ impl Script {
             signals: Vec::new(),
             facts,
             vector: Vec::new(),
+            templates: Vec::new(),
         };
         self.tracker
             .on_window(&self.rules, &w, observed_s * 1_000, &mut self.out);

@@ -16,4 +16,3 @@ pub mod metric_csv;
 pub mod open;
 pub mod score;
 pub mod templates;
-pub mod train;

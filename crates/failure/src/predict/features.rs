@@ -1,36 +1,47 @@
 //! Features of one entity, online: each of its series against its own past.
 //!
-//! A value is compressed by sign(x)·ln(1+|x|) and compared with the entity's own slowly learned mean and spread, so that hosts of
-//! different size pool. Four numbers a series: the distance of the value, that of a short average, how the short average stands to a
-//! long one (its slope), and whether it is missing. What an entity says besides its series (lines, how surprised its models
-//! are) is taken as series too. While the entity fails nothing is learned, and a value far from what is usual teaches little: a
-//! growing fault does not become normal.
+//! A value is compressed by sign(x)·ln(1+|x|) and averaged over three lengths; a slowly learned mean and spread say what is usual.
+//! Five numbers a series: where it stands, how far a short and a middle average are from what is usual, and how the averages
+//! stand to each other, which is the slope on two scales. All but the first are relative to the entity's own past, so that
+//! hosts of different size pool. Counts of log templates and of grave lines, and how surprised the models are, are series too.
+//! While the entity fails nothing is learned, and a value far from what is usual teaches little: a growing fault does not
+//! become normal.
 //!
-//! Fails where the first minutes are not usual themselves, and for what only several series together show; that is a signal of
-//! the entity's model and comes in by its surprise. Cost per window and series: some 20 flops; 48 bytes a series.
+//! Time since the last failure is no feature: in recordings that let faults begin by a plan it would learn the plan.
+//!
+//! **Fails** where the first windows are not usual themselves, and for what only several series together show; that is a signal
+//! of the entity's model and comes in by its surprise. **Cost** per window and series: some 30 flops, no allocation once a series
+//! is known; 120 bytes and its name.
 
 use std::collections::BTreeMap;
 
-use foreshock_domain::{EntityWindow, Source};
+use foreshock_domain::{EntityWindow, Level, Source};
 use serde::{Deserialize, Serialize};
+use xxhash_rust::xxh3::xxh3_64;
 
 /// Numbers a series gives.
-pub const PER_SERIES: usize = 3;
-/// Series of one entity that are looked at; further ones are not.
+pub const PER_SERIES: usize = 5;
+/// What they are called, in order.
+pub const NAMES: [&str; PER_SERIES] = ["level", "distance", "middle distance", "rise", "trend"];
+/// Series of one entity that are looked at, templates among them; further ones are not.
 const SERIES_MAX: usize = 512;
-/// Weight of a new value in the short and in the long average.
-const FAST: f64 = 0.4;
-const SLOW: f64 = 0.05;
+/// Weight of a new value in the short, the middle and the long average.
+const SHORT: f64 = 0.5;
+const MIDDLE: f64 = 0.15;
+const LONG: f64 = 0.03;
 /// Least weight of a new value in mean and spread, and the distance from which on a value has no more than that.
 const LEARN_MIN: f64 = 0.004;
 const ODD: f64 = 3.0;
 /// Spread below which nothing is told apart: absolute, and relative to the mean.
 const SPREAD_MIN: f64 = 0.01;
-const SPREAD_SHARE: f64 = 0.02;
-/// Features are cut here: a constant that changes would else be infinitely odd.
-const MOST: f64 = 30.0;
+const SPREAD_SHARE: f64 = 1e-4;
+/// Distances are cut here: a constant that changes would else be infinitely odd.
+const MOST: f64 = 50.0;
+/// Windows before an entity's features mean something.
+const WARM_UP: u32 = 5;
 /// Labels that say which entity it is, and not what is measured.
-const ENTITY_LABELS: [&str; 8] = [
+const ENTITY_LABELS: [&str; 9] = [
+    "entity",
     "namespace",
     "pod",
     "host",
@@ -40,125 +51,251 @@ const ENTITY_LABELS: [&str; 8] = [
     "container",
     "job",
 ];
-
 /// What an entity says besides its series.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Vitals {
-    /// Log lines of the window.
-    pub lines: f64,
-    /// Surprise of its strangest log signal.
-    pub log_surprise: f64,
-    /// Surprise of its strangest metric signal.
-    pub metric_surprise: f64,
+const VITALS: [&str; 5] = [
+    "log lines",
+    "log warnings",
+    "log errors",
+    "log surprise",
+    "metric surprise",
+];
+
+/// The features of one series at one moment.
+pub type Features = [f32; PER_SERIES];
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct Slot {
+    key: u64,
+    name: Box<str>,
+    /// A count: where nothing comes it is 0, and not missing.
+    is_count: bool,
+    past: Past,
+    /// Value of the window at hand.
+    #[serde(skip)]
+    value: Option<f64>,
+    #[serde(skip)]
+    features: Option<Features>,
 }
 
-/// Features by the name of the series.
-pub type Sparse = BTreeMap<Box<str>, [f32; PER_SERIES]>;
-
-#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
-struct Slot {
+/// What is known of the past of a series.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Past {
     mean: f64,
     variance: f64,
-    fast: f64,
-    slow: f64,
+    short: f64,
+    middle: f64,
+    long: f64,
     seen: u32,
 }
 
 /// The past of one entity's series.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct FeatureState {
-    slots: BTreeMap<Box<str>, Slot>,
-    /// Pooled names of series by id, since a name comes once.
-    names: BTreeMap<u64, Box<str>>,
+    slots: Vec<Slot>,
+    /// Places of slots by the id of a series, since its name comes only now and then.
+    by_series: BTreeMap<u64, u32>,
+    by_key: BTreeMap<u64, u32>,
+    seen: u32,
 }
 
 impl FeatureState {
-    /// Takes all windows of one end and gives their features. Where the entity is failing nothing is learned and nothing given.
-    pub fn step(&mut self, windows: &[EntityWindow], is_failing: bool) -> Sparse {
-        let mut vitals = Vitals::default();
-        let mut values: BTreeMap<Box<str>, f64> = BTreeMap::new();
+    /// Takes all windows of one end. False where there are no features: the entity fails and nothing is learned, or it is too new.
+    pub fn step(&mut self, windows: &[EntityWindow], is_failing: bool) -> bool {
+        for slot in &mut self.slots {
+            (slot.value, slot.features) = (slot.is_count.then_some(0.0), None);
+        }
+        let mut vitals = [0.0; VITALS.len()];
         for window in windows {
-            vitals.lines += f64::from(window.lines);
+            self.take_vector(window);
+            self.take_templates(window, &mut vitals);
+            vitals[0] += f64::from(window.lines);
             for signal in &window.signals {
-                let most = match signal.source {
-                    Source::Log => &mut vitals.log_surprise,
-                    Source::Metric => &mut vitals.metric_surprise,
+                let place = match signal.source {
+                    Source::Log => 3,
+                    Source::Metric => 4,
                 };
-                *most = most.max(signal.score().surprise());
+                vitals[place] = vitals[place].max(signal.score().surprise());
             }
-            for entry in &window.vector {
-                if let Some(name) = &entry.name
-                    && self.names.len() < SERIES_MAX
-                {
-                    self.names.insert(entry.series.0, pooled(name));
-                }
-                let value = f64::from(entry.value);
-                if let Some(name) = self.names.get(&entry.series.0)
-                    && value.is_finite()
-                {
-                    // Series that pool to one name (disks, cores) are as high as the highest.
-                    let of_name = values.entry(name.clone()).or_insert(value);
-                    *of_name = of_name.max(value);
-                }
+        }
+        for (name, value) in VITALS.iter().zip(vitals) {
+            if let Some(place) = self.place(key_of(name), || (*name).into(), true) {
+                self.slots[place].value = Some(value);
             }
         }
         if is_failing {
-            return Sparse::new();
+            return false;
         }
-        values.insert("~lines".into(), vitals.lines);
-        values.insert("~log surprise".into(), vitals.log_surprise);
-        values.insert("~metric surprise".into(), vitals.metric_surprise);
-        values
-            .into_iter()
-            .map(|(name, value)| {
-                let slot = self.slots.entry(name.clone()).or_insert_with(|| Slot::new(value));
-                (name, slot.step(value))
-            })
-            .collect()
+        for slot in &mut self.slots {
+            let Some(value) = slot.value else { continue };
+            slot.features = Some(slot.past.step(value));
+        }
+        self.seen = self.seen.saturating_add(1);
+        self.seen > WARM_UP
+    }
+
+    fn take_vector(&mut self, window: &EntityWindow) {
+        for entry in &window.vector {
+            let mut place = self.by_series.get(&entry.series.0).copied();
+            if place.is_none()
+                && let Some(name) = &entry.name
+            {
+                let name = pooled(name);
+                let new = self.place(key_of(&name), || name, false);
+                place = new.and_then(|p| u32::try_from(p).ok());
+                if let Some(place) = place
+                    && self.by_series.len() < SERIES_MAX
+                {
+                    self.by_series.insert(entry.series.0, place);
+                }
+            }
+            let value = f64::from(entry.value);
+            if let Some(slot) = place.and_then(|p| self.slots.get_mut(p as usize))
+                && value.is_finite()
+            {
+                // Series that pool to one name (disks, cores) are as high as the highest.
+                slot.value = Some(slot.value.map_or(value, |v| v.max(value)));
+            }
+        }
+    }
+
+    fn take_templates(&mut self, window: &EntityWindow, vitals: &mut [f64; VITALS.len()]) {
+        for template in &window.templates {
+            let count = f64::from(template.count);
+            match template.level {
+                Some(Level::Warning) => vitals[1] += count,
+                Some(Level::Error | Level::Fatal) => vitals[2] += count,
+                _ => {}
+            }
+            let name = || template.name.clone().unwrap_or_default();
+            if let Some(place) = self.place(template.id, name, true) {
+                let slot = &mut self.slots[place];
+                slot.value = Some(slot.value.unwrap_or(0.0) + count);
+                if let Some(name) = &template.name
+                    && slot.name != *name
+                {
+                    slot.name.clone_from(name);
+                }
+            }
+        }
+    }
+
+    /// The slot of a key, made where there is none and room.
+    fn place(&mut self, key: u64, name: impl FnOnce() -> Box<str>, is_count: bool) -> Option<usize> {
+        if let Some(place) = self.by_key.get(&key) {
+            return Some(*place as usize);
+        }
+        if self.slots.len() >= SERIES_MAX {
+            return None;
+        }
+        let place = self.slots.len();
+        self.by_key.insert(key, u32::try_from(place).ok()?);
+        self.slots.push(Slot {
+            key,
+            name: name(),
+            is_count,
+            past: Past::default(),
+            value: None,
+            features: None,
+        });
+        Some(place)
+    }
+
+    /// Key and features of every series that has any, of the last [`Self::step`].
+    pub fn features(&self) -> impl Iterator<Item = (u64, &Features)> {
+        self.slots.iter().filter_map(|s| Some((s.key, s.features.as_ref()?)))
+    }
+
+    /// Name of a series, its value in the last step, and what is usual: mean less and plus two spreads.
+    #[must_use]
+    pub fn told(&self, key: u64) -> Option<(&str, f64, (f64, f64))> {
+        let slot = self.slots.get(*self.by_key.get(&key)? as usize)?;
+        let (mean, spread) = (slot.past.mean, slot.past.spread());
+        let usual = (expanded(mean - 2.0 * spread), expanded(mean + 2.0 * spread));
+        Some((&slot.name, slot.value?, usual))
     }
 }
 
-impl Slot {
-    fn new(value: f64) -> Self {
-        let x = compressed(value);
+impl Default for Past {
+    fn default() -> Self {
         Self {
-            mean: x,
+            mean: 0.0,
             variance: 0.0,
-            fast: x,
-            slow: x,
+            short: 0.0,
+            middle: 0.0,
+            long: 0.0,
             seen: 0,
         }
     }
+}
 
-    fn step(&mut self, value: f64) -> [f32; PER_SERIES] {
+impl Past {
+    fn spread(&self) -> f64 {
+        (self.variance + self.floor()).sqrt()
+    }
+
+    fn floor(&self) -> f64 {
+        SPREAD_MIN.powi(2) + (SPREAD_SHARE * self.mean).powi(2)
+    }
+
+    /// Features of a value, and then learns it.
+    pub fn step(&mut self, value: f64) -> Features {
         let x = compressed(value);
-        let floor = SPREAD_MIN.powi(2) + (SPREAD_SHARE * self.mean).powi(2);
-        let spread = (self.variance + floor).sqrt();
-        let distance = (x - self.mean) / spread;
-        self.fast += FAST * (x - self.fast);
-        self.slow += SLOW * (x - self.slow);
-        let features = [
-            distance,
-            (self.fast - self.mean) / spread,
-            (self.fast - self.slow) / spread,
+        if self.seen == 0 {
+            (self.mean, self.short, self.middle, self.long) = (x, x, x, x);
+        }
+        self.short += SHORT * (x - self.short);
+        self.middle += MIDDLE * (x - self.middle);
+        self.long += LONG * (x - self.long);
+        let spread = self.spread();
+        let relative = [
+            self.short - self.mean,
+            self.middle - self.mean,
+            self.short - self.middle,
+            self.middle - self.long,
         ];
+        let mut features = [0.0; PER_SERIES];
+        #[allow(clippy::cast_possible_truncation)] // bounded
+        {
+            features[0] = self.short as f32;
+            for (f, r) in features[1..].iter_mut().zip(relative) {
+                *f = (r / spread).clamp(-MOST, MOST) as f32;
+            }
+        }
+        self.learn(x, spread);
+        features
+    }
+
+    fn learn(&mut self, x: f64, spread: f64) {
         self.seen = self.seen.saturating_add(1);
-        let weight = if distance.abs() < ODD {
+        let weight = if ((x - self.mean) / spread).abs() < ODD || self.seen <= WARM_UP {
             (1.0 / f64::from(self.seen)).max(LEARN_MIN)
         } else {
             LEARN_MIN
         };
         // A single step can't make anything usual: its square is bounded by what the spread was.
-        let square = (x - self.mean).powi(2).min(4.0 * self.variance + floor);
+        let square = (x - self.mean).powi(2);
+        let square = if self.seen <= WARM_UP {
+            square
+        } else {
+            square.min(4.0 * ODD * ODD * (self.variance + self.floor()))
+        };
         self.variance = (1.0 - weight) * (self.variance + weight * square);
         self.mean += weight * (x - self.mean);
-        #[allow(clippy::cast_possible_truncation)] // within ±30
-        features.map(|f| f.clamp(-MOST, MOST) as f32)
     }
 }
 
 fn compressed(x: f64) -> f64 {
     x.signum() * x.abs().ln_1p()
+}
+
+fn expanded(x: f64) -> f64 {
+    x.signum() * x.abs().exp_m1()
+}
+
+/// The key of a series by what its name is when pooled.
+#[must_use]
+pub fn key_of(name: &str) -> u64 {
+    xxh3_64(name.as_bytes())
 }
 
 /// `disk_free{host=a,path=/}` of every host is `disk_free{path=/}`.
@@ -199,19 +336,32 @@ mod tests {
 
     #[test]
     fn growth_stands_out_and_does_not_become_normal() {
-        let mut slot = Slot::new(1_000.0);
+        let mut past = Past::default();
         for i in 0..60 {
-            let usual = slot.step(1_000.0 + f64::from(i % 7));
-            assert!(usual.iter().all(|f| f.abs() < 4.0), "{usual:?}");
+            let usual = past.step(1_000.0 + f64::from(i % 7));
+            assert!(usual[1..].iter().all(|f| f.abs() < 4.0), "{usual:?}");
         }
-        let grown: Vec<[f32; PER_SERIES]> = (1..40).map(|i| slot.step(1_000.0 * 1.05_f64.powi(i))).collect();
+        let grown: Vec<Features> = (1..40).map(|i| past.step(1_000.0 * 1.05_f64.powi(i))).collect();
         assert!(
-            grown[38][0] > 4.0 && grown[38][1] > 4.0 && grown[38][2] > 1.0,
+            grown[38][1] > 4.0 && grown[38][2] > 4.0 && grown[38][3] > 1.0,
             "{:?}",
             grown[38]
         );
         for value in [f64::MAX, f64::MIN, 0.0, 1e-300] {
-            assert!(slot.step(value).iter().all(|f| f.is_finite()));
+            assert!(past.step(value).iter().all(|f| f.is_finite()));
         }
+    }
+
+    #[test]
+    fn what_is_usual_is_told_in_the_series_own_unit() {
+        let mut past = Past::default();
+        for i in 0..200 {
+            past.step(40.0 + f64::from(i % 3));
+        }
+        let (low, high) = (
+            expanded(past.mean - 2.0 * past.spread()),
+            expanded(past.mean + 2.0 * past.spread()),
+        );
+        assert!(low > 35.0 && low < 41.0 && high > 41.0 && high < 47.0, "{low} {high}");
     }
 }

@@ -1,206 +1,228 @@
 //! Discrete-time hazard: the probability of a failure in each bin of time ahead, given that none came before.
 //!
 //! p(H) = 1 − Π (1 − h_k) over the bins up to H, so it never falls with H (Singer, Willett, Journal of Educational Statistics 18(2),
-//! 1993, equation 3). Each h_k is a logistic function of standardised features; p(H) of the whole horizon is calibrated by Platt's
-//! sigmoid. Cost: one multiplication per feature and bin.
+//! 1993, equation 3). Each h_k has log odds that are linear in the features, a sum of trees, or the mean of both; p of the whole
+//! horizon is calibrated. Pooled over entities: what is learned from the failures of some holds for all.
+//!
+//! **Fails** for failures whose growth none of the training failures resembles; the unsupervised models remain for those.
+//! **Cost:** one multiplication per feature, bin and linear part; one comparison per level and tree.
 
+use foreshock_domain::Millis;
 use serde::{Deserialize, Serialize};
 
-use super::features::{PER_SERIES, Sparse};
+use super::calibration::Calibration;
+use super::features::{FeatureState, PER_SERIES};
+use super::schema::Schema;
+use super::trees::Trees;
 
-/// Which feature stands where, and how it is standardised.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Schema {
-    /// Series in order; each has [`PER_SERIES`] places.
-    pub series: Vec<Box<str>>,
-    /// Mean of each place over the training rows.
-    pub mean: Vec<f64>,
-    /// Spread of each place; above zero.
-    pub spread: Vec<f64>,
+/// Raised whenever a model that was written before can't be used any more.
+pub const HAZARD_VERSION: u32 = 1;
+/// A threshold is taken only where so many of its warnings came true, on history that the model had not seen.
+const PRECISION_MIN: f64 = 0.8;
+/// Grounds named.
+const GROUNDS_MAX: usize = 4;
+/// A ground adds at least this to the log odds.
+const GROUND_MIN: f64 = 0.1;
+
+/// Log odds that are linear in standardised features.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Linear {
+    /// Where all features are at their means.
+    pub intercept: f64,
+    /// One a feature.
+    pub weights: Vec<f64>,
+}
+
+/// How the log odds of a bin follow from the features.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Odds {
+    /// A weighted sum.
+    Linear(Linear),
+    /// Boosted trees.
+    Trees(Trees),
+    /// The mean of both.
+    Mean(Linear, Trees),
 }
 
 /// One bin of time ahead.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Bin {
-    /// Its end in seconds from now; it begins where the one before ends.
-    pub until_s: f64,
-    /// Log odds where all features are at their means.
-    pub intercept: f64,
-    /// Weight of each place.
-    pub weights: Vec<f64>,
+    /// Its end in milliseconds from now; it begins where the one before ends.
+    pub until_ms: Millis,
+    /// Log odds of a failure in it.
+    pub odds: Odds,
 }
 
-/// Sigmoid of log odds: `slope · x + intercept` (Platt, 1999).
+/// What warnings from a threshold on were worth, on history that the model had not seen when it judged it.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Platt {
-    /// 1 where the probabilities are taken as they are.
-    pub slope: f64,
-    /// 0 likewise.
-    pub intercept: f64,
+pub struct OperatingPoint {
+    /// Probability from which on it is a warning.
+    pub threshold: f64,
+    /// Warnings that a failure followed within the horizon, not sooner than the minimum lead.
+    pub right: u32,
+    /// Warnings that none followed.
+    pub wrong: u32,
+    /// Failures that were warned of in time.
+    pub foretold: u32,
+    /// Failures there were.
+    pub failures: u32,
+    /// Wrong warnings a day and entity.
+    pub false_per_entity_day: f64,
+    /// Median time from warning to failure in seconds; 0 where none was foretold.
+    pub lead_s: f64,
 }
 
 /// What is learned from failures.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct HazardModel {
+    /// [`HAZARD_VERSION`] of whoever wrote it.
+    pub version: u32,
+    /// Width of the windows it was learned from; other windows have other features.
+    pub window_ms: Millis,
+    /// Least lead that is worth something.
+    pub lead_ms: Millis,
+    /// How far ahead it looks: the end of the last bin.
+    pub horizon_ms: Millis,
     /// Its features.
     pub schema: Schema,
     /// Bins in order of time.
     pub bins: Vec<Bin>,
     /// Of the whole horizon.
-    pub calibration: Platt,
-    /// Probability within the horizon from which on it is a warning.
-    pub threshold: f64,
+    pub calibration: Calibration,
+    /// What warnings are worth by threshold, ascending.
+    pub points: Vec<OperatingPoint>,
+}
+
+/// What speaks for a failure.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Ground {
+    /// Key of the series.
+    pub key: u64,
+    /// What it adds to the log odds.
+    pub odds: f64,
 }
 
 /// What the model says of one moment.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Hazard {
-    /// Probability of a failure within the horizon.
-    pub within_horizon: f64,
+pub struct Forecast {
+    /// Calibrated probability of a failure within the horizon.
+    pub probability: f64,
 }
 
-impl Schema {
-    /// Features in their places, standardised; what is missing is at its mean.
-    #[must_use]
-    pub fn dense(&self, features: &Sparse) -> Vec<f64> {
-        let mut out = vec![0.0; self.series.len() * PER_SERIES];
-        for (i, name) in self.series.iter().enumerate() {
-            let Some(values) = features.get(name) else { continue };
-            for (k, value) in values.iter().enumerate() {
-                let place = i * PER_SERIES + k;
-                out[place] = (f64::from(*value) - self.mean[place]) / self.spread[place];
+impl Odds {
+    fn of(&self, x: &[f64], part: &mut dyn FnMut(usize, f64)) -> f64 {
+        match self {
+            Self::Linear(linear) => linear.walk(x, part),
+            Self::Trees(trees) => trees.walk(x, part),
+            Self::Mean(linear, trees) => {
+                let half = &mut |f, v| part(f, v / 2.0);
+                f64::midpoint(linear.walk(x, half), trees.walk(x, half))
             }
         }
-        out
+    }
+
+    /// Whether it fits vectors of this length and every answer is a number.
+    fn is_sound(&self, width: usize) -> bool {
+        let linear =
+            |l: &Linear| l.weights.len() == width && l.weights.iter().chain([&l.intercept]).all(|w| w.is_finite());
+        match self {
+            Self::Linear(l) => linear(l),
+            Self::Trees(t) => t.is_sound() && t.base.is_finite(),
+            Self::Mean(l, t) => linear(l) && t.is_sound() && t.base.is_finite(),
+        }
+    }
+}
+
+impl Linear {
+    fn walk(&self, x: &[f64], part: &mut dyn FnMut(usize, f64)) -> f64 {
+        let mut sum = self.intercept;
+        for (f, (w, x)) in self.weights.iter().zip(x).enumerate() {
+            sum += w * x;
+            part(f, w * x);
+        }
+        sum
     }
 }
 
 impl HazardModel {
-    /// Probability of a failure within the horizon, before calibration.
+    /// Probability of a failure within the horizon before calibration, for features in their places.
     #[must_use]
-    pub fn raw(&self, dense: &[f64]) -> f64 {
-        let survives = self.bins.iter().map(|bin| {
-            let odds = bin.intercept + bin.weights.iter().zip(dense).map(|(w, x)| w * x).sum::<f64>();
-            1.0 / (1.0 + odds.exp())
-        });
-        1.0 - survives.product::<f64>()
+    pub fn raw(&self, x: &[f64]) -> f64 {
+        let survives = |bin: &Bin| 1.0 / (1.0 + bin.odds.of(x, &mut |_, _| {}).exp());
+        1.0 - self.bins.iter().map(survives).product::<f64>()
     }
 
-    /// What it says of these features.
-    #[must_use]
-    pub fn predict_one(&self, features: &Sparse) -> Hazard {
-        Hazard {
-            within_horizon: self.calibration.apply(self.raw(&self.schema.dense(features))),
-        }
-    }
-}
-
-impl Platt {
-    /// Leaves probabilities as they are.
-    pub const NONE: Self = Self {
-        slope: 1.0,
-        intercept: 0.0,
-    };
-
-    /// The calibrated probability.
-    #[must_use]
-    pub fn apply(&self, p: f64) -> f64 {
-        1.0 / (1.0 + (-(self.slope * log_odds(p) + self.intercept)).exp())
-    }
-
-    /// Fits by Newton's method to probabilities and what happened, with Platt's smoothed targets; [`Self::NONE`] where nothing or
-    /// everything happened.
-    #[must_use]
-    #[allow(clippy::cast_precision_loss)] // counts
-    pub fn fit(rows: &[(f64, bool)]) -> Self {
-        let positives = rows.iter().filter(|r| r.1).count() as f64;
-        let negatives = rows.len() as f64 - positives;
-        if positives < 5.0 || negatives < 5.0 {
-            return Self::NONE;
-        }
-        let (high, low) = ((positives + 1.0) / (positives + 2.0), 1.0 / (negatives + 2.0));
-        let mut fitted = Self::NONE;
-        for _ in 0..50 {
-            let (mut g, mut h) = ([0.0; 2], [1e-6, 0.0, 1e-6]);
-            for (p, happened) in rows {
-                let (x, q) = (log_odds(*p), fitted.apply(*p));
-                let error = q - if *happened { high } else { low };
-                let weight = (q * (1.0 - q)).max(1e-9);
-                g[0] += error * x;
-                g[1] += error;
-                h[0] += weight * x * x;
-                h[1] += weight * x;
-                h[2] += weight;
-            }
-            let det = h[0] * h[2] - h[1] * h[1];
-            if det.abs() < 1e-12 {
-                break;
-            }
-            let step = [(h[2] * g[0] - h[1] * g[1]) / det, (h[0] * g[1] - h[1] * g[0]) / det];
-            fitted.slope -= step[0].clamp(-1.0, 1.0);
-            fitted.intercept -= step[1].clamp(-2.0, 2.0);
-            if step[0].abs() + step[1].abs() < 1e-9 {
-                break;
-            }
-        }
-        // A calibration that turns the ranking round is none.
-        if fitted.slope > 0.0 { fitted } else { Self::NONE }
-    }
-}
-
-fn log_odds(p: f64) -> f64 {
-    let p = p.clamp(1e-9, 1.0 - 1e-9);
-    (p / (1.0 - p)).ln()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn model() -> HazardModel {
-        HazardModel {
-            schema: Schema {
-                series: vec!["cpu".into()],
-                mean: vec![0.0; PER_SERIES],
-                spread: vec![1.0; PER_SERIES],
-            },
-            bins: [60.0, 120.0]
-                .map(|until_s| Bin {
-                    until_s,
-                    intercept: -2.0,
-                    weights: vec![1.0; PER_SERIES],
-                })
-                .into(),
-            calibration: Platt::NONE,
-            threshold: 0.5,
+    /// What it says of an entity's last window. `x` is room for the vector.
+    pub fn predict_one(&self, state: &FeatureState, x: &mut Vec<f64>) -> Forecast {
+        self.schema.fill(state.features(), x);
+        Forecast {
+            probability: self.calibration.apply(self.raw(x)),
         }
     }
 
-    #[test]
-    fn the_probability_is_that_of_either_bin() {
-        let h = 1.0 / (1.0 + 2.0_f64.exp());
-        let quiet = model().predict_one(&Sparse::new()).within_horizon;
-        assert!((quiet - (1.0 - (1.0 - h).powi(2))).abs() < 1e-12);
-        let odd: Sparse = [("cpu".into(), [5.0; PER_SERIES]), ("unknown".into(), [9.0; PER_SERIES])].into();
-        assert!(model().predict_one(&odd).within_horizon > 0.99);
-    }
-
-    #[test]
-    fn platt_finds_the_odds_that_made_the_rows() {
-        // Says p, happens with p/2: the log odds are shifted and stretched.
-        let rows: Vec<(f64, bool)> = (0..20_000_u32)
-            .map(|i| {
-                let p = f64::from(i % 100) / 100.0 + 0.005;
-                (
-                    p,
-                    f64::from(i.wrapping_mul(2_654_435_761) >> 8 & 0xffff) / 65_536.0 < p / 2.0,
-                )
+    /// What speaks for a failure most, by series, for features in their places.
+    #[must_use]
+    pub fn grounds(&self, x: &[f64]) -> Vec<Ground> {
+        let mut by_series = vec![0.0; self.schema.series.len()];
+        for bin in &self.bins {
+            bin.odds.of(x, &mut |feature, odds| {
+                if let Some(sum) = by_series.get_mut(feature / PER_SERIES) {
+                    *sum += odds;
+                }
+            });
+        }
+        #[allow(clippy::cast_precision_loss)] // a few bins
+        let bins = self.bins.len().max(1) as f64;
+        let named = self.schema.series.iter().zip(by_series);
+        let mut grounds: Vec<Ground> = named
+            .map(|(s, odds)| Ground {
+                key: s.key,
+                odds: odds / bins,
             })
+            .filter(|g| g.odds >= GROUND_MIN)
             .collect();
-        let fitted = Platt::fit(&rows);
-        for p in [0.2, 0.5, 0.8] {
-            assert!((fitted.apply(p) - p / 2.0).abs() < 0.06, "{p}: {}", fitted.apply(p));
+        grounds.sort_by(|a, b| b.odds.total_cmp(&a.odds).then_with(|| a.key.cmp(&b.key)));
+        grounds.truncate(GROUNDS_MAX);
+        grounds
+    }
+
+    /// The lowest threshold whose warnings stayed within so many false ones a day and entity and came true four times of five, on
+    /// history that the model had not seen; `None` where none did. All thresholds above it must have held too: one that did by
+    /// luck between two that did not is not taken.
+    #[must_use]
+    pub fn operating_point(&self, false_per_entity_day: f64) -> Option<&OperatingPoint> {
+        let holds = |p: &&OperatingPoint| {
+            let told = f64::from(p.right + p.wrong);
+            p.false_per_entity_day <= false_per_entity_day && f64::from(p.right) >= PRECISION_MIN * told
+        };
+        self.points
+            .iter()
+            .rev()
+            .take_while(holds)
+            .filter(|p| p.right > 0)
+            .last()
+    }
+
+    /// Why this model can't be asked, if it can't.
+    #[must_use]
+    pub fn fault(&self) -> Option<String> {
+        if self.version != HAZARD_VERSION {
+            return Some(format!("is of version {}, expected {HAZARD_VERSION}", self.version));
         }
-        assert_eq!(Platt::fit(&rows[..3]), Platt::NONE);
+        let sorted = self.schema.series.windows(2).all(|w| w[0].key < w[1].key);
+        let spread = self.schema.series.iter().flat_map(|s| s.spread);
+        if !sorted || !spread.into_iter().all(|s| s > 0.0) {
+            return Some("has a schema that is out of order".into());
+        }
+        let width = self.schema.width();
+        if self.bins.is_empty() || !self.bins.iter().all(|b| b.odds.is_sound(width)) {
+            return Some("has bins that do not fit its schema".into());
+        }
+        let ends = self.bins.iter().map(|b| b.until_ms);
+        if !ends.clone().is_sorted() || ends.last() != Some(self.horizon_ms) || self.window_ms <= 0 {
+            return Some("has bins that do not make up its horizon".into());
+        }
+        None
     }
 }

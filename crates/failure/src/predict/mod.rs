@@ -1,7 +1,18 @@
-//! How likely is a failure within the horizon? Features of an entity, online, and a hazard learned from failures that happened.
+//! What is learned from failures that happened: features of an entity, the hazard that follows from them, and when to warn.
+//!
+//! [`FeatureState`] turns an entity's windows into [`Features`], live and in training by the same code. [`HazardModel`] says how
+//! probable a failure is within a horizon and what speaks for it. Learning the model is not done here but from dumps.
 
+mod calibration;
 mod features;
 mod hazard;
+mod schema;
+mod trees;
+mod warning;
 
-pub use features::{FeatureState, PER_SERIES, Sparse, Vitals};
-pub use hazard::{Bin, Hazard, HazardModel, Platt, Schema};
+pub use calibration::Calibration;
+pub use features::{FeatureState, Features, NAMES as FEATURE_NAMES, PER_SERIES, Past, key_of};
+pub use hazard::{Bin, Forecast, Ground, HAZARD_VERSION, HazardModel, Linear, Odds, OperatingPoint};
+pub use schema::{Schema, SchemaSeries};
+pub use trees::{Node, Trees};
+pub use warning::{Warning, episode_params};

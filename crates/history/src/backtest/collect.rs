@@ -145,7 +145,7 @@ impl<'a> Collector<'a> {
                     self.take_window(&window);
                 }
             }
-            Destination::DeadLetters | Destination::Features => {}
+            Destination::DeadLetters | Destination::Moments => {}
         }
     }
 
