@@ -187,21 +187,16 @@ impl HazardModel {
         grounds
     }
 
-    /// The lowest threshold whose warnings stayed within so many false ones a day and entity and came true four times of five, on
-    /// history that the model had not seen; `None` where none did. All thresholds above it must have held too: one that did by
-    /// luck between two that did not is not taken.
+    /// Of the thresholds whose warnings stayed within so many false ones a day and entity and came true four times of five, on
+    /// history that the model had not seen, the one that foretold most failures, the highest of equals; `None` where there is none.
     #[must_use]
     pub fn operating_point(&self, false_per_entity_day: f64) -> Option<&OperatingPoint> {
         let holds = |p: &&OperatingPoint| {
             let told = f64::from(p.right + p.wrong);
-            p.false_per_entity_day <= false_per_entity_day && f64::from(p.right) >= PRECISION_MIN * told
+            p.right > 0 && p.false_per_entity_day <= false_per_entity_day && f64::from(p.right) >= PRECISION_MIN * told
         };
-        self.points
-            .iter()
-            .rev()
-            .take_while(holds)
-            .filter(|p| p.right > 0)
-            .last()
+        // `max_by_key` takes the last of equals, and thresholds ascend.
+        self.points.iter().filter(holds).max_by_key(|p| p.foretold)
     }
 
     /// Why this model can't be asked, if it can't.
