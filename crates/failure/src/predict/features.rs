@@ -78,7 +78,7 @@ struct Slot {
 }
 
 /// What is known of the past of a series.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Past {
     mean: f64,
     variance: f64,
@@ -86,6 +86,8 @@ pub struct Past {
     middle: f64,
     long: f64,
     seen: u32,
+    /// Whether it was ever below zero.
+    is_signed: bool,
 }
 
 /// The past of one entity's series.
@@ -210,21 +212,9 @@ impl FeatureState {
     pub fn told(&self, key: u64) -> Option<(&str, f64, (f64, f64))> {
         let slot = self.slots.get(*self.by_key.get(&key)? as usize)?;
         let (mean, spread) = (slot.past.mean, slot.past.spread());
-        let usual = (expanded(mean - 2.0 * spread), expanded(mean + 2.0 * spread));
-        Some((&slot.name, slot.value?, usual))
-    }
-}
-
-impl Default for Past {
-    fn default() -> Self {
-        Self {
-            mean: 0.0,
-            variance: 0.0,
-            short: 0.0,
-            middle: 0.0,
-            long: 0.0,
-            seen: 0,
-        }
+        let lower = expanded(mean - 2.0 * spread);
+        let lower = if slot.past.is_signed { lower } else { lower.max(0.0) };
+        Some((&slot.name, slot.value?, (lower, expanded(mean + 2.0 * spread))))
     }
 }
 
@@ -243,6 +233,7 @@ impl Past {
         if self.seen == 0 {
             (self.mean, self.short, self.middle, self.long) = (x, x, x, x);
         }
+        self.is_signed |= value < 0.0;
         self.short += SHORT * (x - self.short);
         self.middle += MIDDLE * (x - self.middle);
         self.long += LONG * (x - self.long);

@@ -11,20 +11,19 @@ use std::time::{Duration, Instant};
 use clap::Args;
 use foreshock_domain::Timestamp;
 use foreshock_domain::text::printable;
-use foreshock_engine::{EngineConfig, TopicId};
-use foreshock_failure::predict::HazardModel;
+use foreshock_engine::TopicId;
 use foreshock_history::backtest::evaluate::{Figures, Share, Terms};
 use foreshock_history::backtest::{Backtest, BacktestError, Backtested, whole};
 use foreshock_history::dump::{Dump, DumpError};
 use foreshock_history::inputs::{InputsError, expand};
 use foreshock_history::labels::Labels;
 use foreshock_history::train::judge::RowFigures;
-use foreshock_history::train::registry;
 use foreshock_wire::Format;
 
 use crate::config::{Config, ENTITY_LABELS, Secrets};
 use crate::error::{CommandError, Exit};
 use crate::interrupt;
+use crate::model;
 use crate::screen::{Paint, Style, bytes_bar, duration, note, print, table};
 
 /// Endings of dumps in a folder, without what says how they are compressed.
@@ -51,7 +50,7 @@ pub struct BacktestArgs {
     #[arg(long, value_name = "FILE")]
     config: PathBuf,
 
-    /// Model that `train` wrote: judges its warnings as well, and makes them
+    /// Model that `train` wrote, and whose warnings are judged; without, that of the configuration, if it names one
     #[arg(long, value_name = "DIR")]
     model: Option<PathBuf>,
 
@@ -131,9 +130,9 @@ pub fn execute(args: &BacktestArgs) -> Result<(), CommandError> {
             CommandError::new(exit, error.to_string())
         })?;
     let dumps = dumps(&args.metrics, &args.logs, &args.config, &config)?;
-    if let Some(dir) = &args.model {
-        config.engine.predictor = Some(Arc::new(load_model(dir, &config.engine)?));
-    } else if args.predictions.is_some() {
+    config.model = args.model.clone().or(config.model);
+    model::of_config(&mut config)?;
+    if config.engine.predictor.is_none() && args.predictions.is_some() {
         return Err(CommandError::new(Exit::Usage, "--predictions without --model").expected("a model that predicts"));
     }
     let millis = |d: Duration| i64::try_from(d.as_millis()).unwrap_or(i64::MAX);
@@ -187,22 +186,6 @@ fn with_sink<T>(
             Err(CommandError::io(path.display(), why))
         }
     }
-}
-
-/// The model of a folder, if it fits the configuration.
-pub(super) fn load_model(dir: &Path, engine: &EngineConfig) -> Result<HazardModel, CommandError> {
-    let model = registry::load(dir).map_err(super::train::of_registry)?;
-    if model.window_ms != engine.windows.width_ms {
-        let what = format!(
-            "the model was learned from windows of {}, the configuration has {}",
-            duration(Duration::from_millis(model.window_ms.unsigned_abs())),
-            duration(Duration::from_millis(engine.windows.width_ms.unsigned_abs()))
-        );
-        return Err(CommandError::new(Exit::Config, what)
-            .at(dir.display().to_string())
-            .expected("windows.width as it was in training, or a model trained anew"));
-    }
-    Ok(model)
 }
 
 /// What is written while it runs.

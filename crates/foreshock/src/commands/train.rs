@@ -9,7 +9,7 @@ use clap::Args;
 use foreshock_domain::Timestamp;
 use foreshock_history::labels::Labels;
 use foreshock_history::train::paired::paired;
-use foreshock_history::train::registry::{self, Manifest, RegistryError};
+use foreshock_history::train::registry::{self, Manifest};
 use foreshock_history::train::{Progress, TrainError, Trained, Training};
 use foreshock_wire::time::format_rfc3339;
 
@@ -17,6 +17,7 @@ use super::backtest::{dumps, of_dump, share, time};
 use crate::config::{Config, Secrets};
 use crate::error::{CommandError, Exit};
 use crate::interrupt;
+use crate::model::of_registry;
 use crate::screen::{Paint, Style, bytes_bar, duration, note, print, steps_bar, table};
 
 /// Arguments of `foreshock train`.
@@ -177,15 +178,6 @@ fn compare(output: &Path, version: u32, trained: &Trained) -> Result<Option<regi
     );
     let seen_until = foreshock_wire::time::parse(&manifest.figures.data.1).unwrap_or(Timestamp::LATEST);
     Ok(paired(trained, &old, version, seen_until.max(trained.examined_from)))
-}
-
-/// An error of a model on disk as one of a command.
-pub(super) fn of_registry(error: RegistryError) -> CommandError {
-    let exit = match error {
-        RegistryError::Io { .. } => Exit::Io,
-        RegistryError::Data { .. } => Exit::Data,
-    };
-    CommandError::new(exit, error.to_string())
 }
 
 fn manifest(args: &TrainArgs, trained: &Trained, paired: Option<registry::Paired>) -> Manifest {

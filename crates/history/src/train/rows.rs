@@ -302,3 +302,7 @@ impl Rows {
         schema.fill(features, out);
     }
 }
+
+#[cfg(test)]
+#[path = "rows_tests.rs"]
+mod tests;
