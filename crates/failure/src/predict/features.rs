@@ -263,12 +263,12 @@ impl Past {
         } else {
             LEARN_MIN
         };
-        // A single step can't make anything usual: its square is bounded by what the spread was.
+        // Nor can many steps in a row: each is bounded by what the spread was, and a growth of an hour is still odd at its end.
         let square = (x - self.mean).powi(2);
         let square = if self.seen <= WARM_UP {
             square
         } else {
-            square.min(4.0 * ODD * ODD * (self.variance + self.floor()))
+            square.min(4.0 * (self.variance + self.floor()))
         };
         self.variance = (1.0 - weight) * (self.variance + weight * square);
         self.mean += weight * (x - self.mean);
