@@ -24,7 +24,7 @@ pub fn of_config(config: &mut Config) -> Result<(), CommandError> {
 }
 
 fn load(dir: &Path, engine: &EngineConfig) -> Result<HazardModel, CommandError> {
-    let model = registry::load(dir).map_err(of_registry)?;
+    let model = registry::load(dir).map_err(|e| of_registry(&e))?;
     if model.window_ms != engine.windows.width_ms {
         let span = |ms: i64| duration(Duration::from_millis(ms.unsigned_abs()));
         let what = format!(
@@ -41,7 +41,7 @@ fn load(dir: &Path, engine: &EngineConfig) -> Result<HazardModel, CommandError> 
 
 /// An error of a model on disk as one of a command.
 #[must_use]
-pub fn of_registry(error: RegistryError) -> CommandError {
+pub fn of_registry(error: &RegistryError) -> CommandError {
     let exit = match error {
         RegistryError::Io { .. } => Exit::Io,
         RegistryError::Data { .. } => Exit::Data,

@@ -215,7 +215,7 @@ impl HazardModel {
             return Some("has bins that do not fit its schema".into());
         }
         let ends = self.bins.iter().map(|b| b.until_ms);
-        if !ends.clone().is_sorted() || ends.last() != Some(self.horizon_ms) || self.window_ms <= 0 {
+        if !ends.is_sorted() || self.bins.last().map(|b| b.until_ms) != Some(self.horizon_ms) || self.window_ms <= 0 {
             return Some("has bins that do not make up its horizon".into());
         }
         None

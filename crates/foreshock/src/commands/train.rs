@@ -99,7 +99,7 @@ pub fn execute(args: &TrainArgs) -> Result<(), CommandError> {
     let dumps = dumps(&args.metrics, &args.logs, &args.config, &config)?;
     let millis = |d: Duration| i64::try_from(d.as_millis()).unwrap_or(i64::MAX);
     let training = Training {
-        config: config.engine.clone(),
+        config: config.engine,
         dumps,
         labels,
         apart: args.apart.clone(),
@@ -109,16 +109,16 @@ pub fn execute(args: &TrainArgs) -> Result<(), CommandError> {
     };
     let began = Instant::now();
     let trained = learn(training)?;
-    let in_use = registry::current(&args.output).map_err(of_registry)?;
+    let in_use = registry::current(&args.output).map_err(|e| of_registry(&e))?;
     let compared = in_use
         .map(|version| compare(&args.output, version, &trained))
         .transpose()?;
     let manifest = manifest(args, &trained, compared.flatten());
-    let version = registry::add(&args.output, &trained.model, &manifest).map_err(of_registry)?;
+    let version = registry::add(&args.output, &trained.model, &manifest).map_err(|e| of_registry(&e))?;
     let is_better = manifest.paired.is_some_and(|p| p.low > 0.0);
     let promotes = args.promote || in_use.is_none() || is_better;
     if promotes {
-        registry::promote(&args.output, version).map_err(of_registry)?;
+        registry::promote(&args.output, version).map_err(|e| of_registry(&e))?;
     }
     if merged > 0 {
         note(&format!("{merged} labels were part of another failure"));
@@ -173,8 +173,8 @@ fn learn(training: Training) -> Result<Trained, CommandError> {
 fn compare(output: &Path, version: u32, trained: &Trained) -> Result<Option<registry::Paired>, CommandError> {
     let dir = output.join(version.to_string());
     let (old, manifest) = (
-        registry::load(&dir).map_err(of_registry)?,
-        registry::manifest(&dir).map_err(of_registry)?,
+        registry::load(&dir).map_err(|e| of_registry(&e))?,
+        registry::manifest(&dir).map_err(|e| of_registry(&e))?,
     );
     let seen_until = foreshock_wire::time::parse(&manifest.figures.data.1).unwrap_or(Timestamp::LATEST);
     Ok(paired(trained, &old, version, seen_until.max(trained.examined_from)))

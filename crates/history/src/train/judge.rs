@@ -165,14 +165,12 @@ pub fn warned(
     }
     let params = episode_params(horizon_ms);
     let inside = |at: Timestamp| spans.iter().any(|(from, until)| *from <= at && at < *until);
-    let (mut right, mut wrong, mut foretold, mut failures) = (0.0, 0.0, 0_u32, 0_u32);
+    let (mut right, mut wrong, mut foretold, mut failures) = (0.0_f64, 0.0_f64, 0_u32, 0_u32);
     let (mut leads, mut entity_ms) = (Vec::new(), 0.0);
-    let mut entity = 0;
-    for of in &mut of_entity {
+    for (entity, of) in (0..).zip(&mut of_entity) {
         of.sort_by_key(|s| rows.rows[s.row].at);
         let onsets: Vec<(Timestamp, bool)> = rows.onsets(entity).collect();
         let last = rows.last[entity as usize];
-        entity += 1;
         let mut hits: Vec<Option<Millis>> = vec![None; onsets.len()];
         let mut warning = Warning::default();
         let mut previous: Option<Timestamp> = None;
@@ -235,8 +233,8 @@ pub fn warned(
     )] // counts and a lead
     OperatingPoint {
         threshold,
-        right: (right as f64).round() as u32,
-        wrong: (wrong as f64).round() as u32,
+        right: right.round() as u32,
+        wrong: wrong.round() as u32,
         foretold,
         failures,
         false_per_entity_day: if entity_ms > 0.0 {
