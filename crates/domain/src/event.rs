@@ -151,6 +151,47 @@ pub struct PrecursorDetail {
     pub resolution: Option<Resolution>,
     /// Seconds between the precursor's first event and the failure's onset; set when confirmed.
     pub lead_s: Option<f64>,
+    /// What the model learned from failures said when it was told last; `None` where no model is asked.
+    pub prediction: Option<Prediction>,
+}
+
+/// How probable a failure is, by what was learned from failures.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Prediction {
+    /// Calibrated probability of a failure within the horizon.
+    pub probability: f64,
+    /// How far ahead that looks, in seconds.
+    pub horizon_s: f64,
+    /// What speaks for it most, strongest first.
+    pub grounds: Vec<PredictionGround>,
+    /// What became of warnings like this one on the history that the model learned from; `None` below the threshold.
+    pub record: Option<TrackRecord>,
+}
+
+/// One series or log template that speaks for a failure.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PredictionGround {
+    /// Its name without what names the entity.
+    pub name: Box<str>,
+    /// Its value in the window.
+    pub value: f64,
+    /// What is usual for this entity: mean less two spreads.
+    pub lower: f64,
+    /// Mean plus two spreads.
+    pub upper: f64,
+    /// What it adds to the log odds of a failure.
+    pub odds: f64,
+}
+
+/// What became of warnings.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TrackRecord {
+    /// Those that a failure followed in time.
+    pub right: u32,
+    /// All of them.
+    pub of: u32,
+    /// Median time from warning to failure, in seconds.
+    pub lead_s: f64,
 }
 
 /// A precursor that was open when an entity failed.

@@ -26,9 +26,11 @@ pub use detector::{Detector, Learning};
 pub use entity::{Entity, Labels, Series, SeriesId};
 pub use event::{
     Contributor, Event, EventAction, EventId, EventKind, FailureDetail, Grade, IncidentId, LogEvidence, PrecededBy,
-    PrecursorDetail, Resolution, Severity,
+    PrecursorDetail, Prediction, PredictionGround, Resolution, Severity, TrackRecord,
 };
 pub use input::{Input, LabelPairs, Level, LogLine, MetricKind, Sample};
 pub use score::{Channel, Direction, Score, Verdict};
-pub use signal::{EntityWindow, Fact, Incident, Signal, SignalRecord, Source, SourcePosition, VectorEntry};
+pub use signal::{
+    EntityWindow, Fact, Incident, Signal, SignalRecord, Source, SourcePosition, TemplateEntry, VectorEntry,
+};
 pub use time::{Millis, Timestamp};

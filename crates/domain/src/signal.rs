@@ -1,6 +1,8 @@
 use serde::{Deserialize, Serialize};
 
-use crate::{Channel, Direction, Entity, LogEvidence, Progress, Score, SeriesId, Tick, Timestamp, Upstream, Verdict};
+use crate::{
+    Channel, Direction, Entity, Level, LogEvidence, Progress, Score, SeriesId, Tick, Timestamp, Upstream, Verdict,
+};
 
 /// Where a signal came from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -52,6 +54,19 @@ pub struct VectorEntry {
     /// Mean of a gauge or rate of a counter, in the unit of the series. Single precision: relations are no finer.
     pub value: f32,
     /// `name{label=value}`; only at first and then from time to time, since it is longer than all else.
+    pub name: Option<Box<str>>,
+}
+
+/// How often an entity wrote one log template in one window.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TemplateEntry {
+    /// The template's id.
+    pub id: u64,
+    /// Lines.
+    pub count: u32,
+    /// Highest level of them.
+    pub level: Option<Level>,
+    /// Its text as far as that may be shown; only where the entity writes it for the first time.
     pub name: Option<Box<str>>,
 }
 
@@ -161,6 +176,8 @@ pub struct EntityWindow {
     pub facts: Vec<Fact>,
     /// The entity's series in this partition, at most 64; empty where it has fewer than two.
     pub vector: Vec<VectorEntry>,
+    /// Its log templates in this partition, at most 64, gravest first; empty unless a predictor is learned or asked.
+    pub templates: Vec<TemplateEntry>,
 }
 
 /// A failure that somebody else declared.

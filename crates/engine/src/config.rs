@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use foreshock_domain::Millis;
 use foreshock_failure::Rules;
+use foreshock_failure::predict::HazardModel;
 use foreshock_logs::{Masking, Masks, Miner, SessionIds, Showing, plain_text};
 use foreshock_stats::{AlarmBudget, EpisodeParams};
 use foreshock_wire::Format;
@@ -161,6 +162,18 @@ impl Default for Limits {
     }
 }
 
+/// What a run writes to [`crate::Destination::Moments`], to learn or to judge a predictor. No broker gets it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Observe {
+    /// Nothing: what a service does.
+    #[default]
+    Nothing,
+    /// The probability of every window of every entity.
+    Predictions,
+    /// Features as well.
+    Features,
+}
+
 /// Everything the machine must be told.
 #[derive(Clone, Debug)]
 pub struct EngineConfig {
@@ -178,11 +191,34 @@ pub struct EngineConfig {
     pub signals_partitions: u32,
     /// How often ticks are written, in milliseconds of the tick clock.
     pub tick_every_ms: Millis,
+    /// What was learned from failures; without it nothing is more than unusual.
+    pub predictor: Option<Arc<HazardModel>>,
+    /// What is written out of the predictor's inside.
+    pub observe: Observe,
     /// Caps.
     pub limits: Limits,
 }
 
 impl EngineConfig {
+    /// False alarms a day for what is merely unusual: all, or half where a predictor has the other half.
+    #[must_use]
+    pub fn budget_of_unusual(&self) -> f64 {
+        let all = self.alarms.budget.false_alarms_per_day;
+        if self.predictor.is_some() { all / 2.0 } else { all }
+    }
+
+    /// False alarms a day for warnings of the predictor.
+    #[must_use]
+    pub fn budget_of_warnings(&self) -> f64 {
+        self.alarms.budget.false_alarms_per_day / 2.0
+    }
+
+    /// Whether features of entities are computed at all.
+    #[must_use]
+    pub fn predicts(&self) -> bool {
+        self.predictor.is_some() || self.observe != Observe::Nothing
+    }
+
     /// A configuration of these sources with defaults for everything else.
     #[must_use]
     pub fn new(sources: Vec<SourceConfig>, rules: Rules) -> Self {
@@ -194,6 +230,8 @@ impl EngineConfig {
             signals_topic: "foreshock.signals".into(),
             signals_partitions: 1,
             tick_every_ms: 5_000,
+            predictor: None,
+            observe: Observe::Nothing,
             limits: Limits::default(),
         }
     }

@@ -26,7 +26,10 @@ mod memory;
 mod record;
 mod run;
 
-pub use config::{AlarmConfig, EngineConfig, Limits, LogConfig, SESSION_IDLE_MS, SessionConfig, SourceConfig, Windows};
+pub use config::{
+    AlarmConfig, EngineConfig, Limits, LogConfig, Observe, SESSION_IDLE_MS, SessionConfig, SourceConfig, Windows,
+};
+pub use correlate::Moment;
 pub use counters::Counters;
 pub use log::{Assignment, Epoch, Log, Polled, Snapshot};
 pub use machine::{Engine, RestoreError};

@@ -101,7 +101,9 @@ impl MemoryTopic {
                         payload,
                     });
                 }
-                Destination::Anomalies | Destination::Failures | Destination::DeadLetters => self.written.push(output),
+                Destination::Anomalies | Destination::Failures | Destination::DeadLetters | Destination::Moments => {
+                    self.written.push(output);
+                }
             }
         }
         self.committed.extend(epoch.reached);

@@ -48,6 +48,8 @@ pub enum Destination {
     Failures,
     /// Records that could not be read.
     DeadLetters,
+    /// [`crate::Moment`]s, where [`crate::EngineConfig::observe`] asks for them: what a predictor is learned from and judged by.
+    Moments,
 }
 
 /// One record to be written.

@@ -70,6 +70,7 @@ fn play_with(false_alarms_per_day: f64, windows: i64, signals: impl Fn(i64) -> V
                 tested: 10,
                 signals: signals(window),
                 vector: Vec::new(),
+                templates: Vec::new(),
                 facts: Vec::new(),
             }),
             SignalRecord::Progress(Progress {

@@ -20,6 +20,7 @@ mod error;
 mod glob;
 mod heartbeat;
 mod lines;
+pub mod predict;
 mod probe;
 mod rules;
 mod selector;

@@ -174,7 +174,9 @@ impl Rules {
         (name == FATAL_LINE && self.config.fatal_lines) || self.config.log.iter().any(|r| r.name == name)
     }
 
-    pub(crate) fn cooldown_ms(&self) -> i64 {
+    /// How long after a failure nothing counts as a precursor, in milliseconds.
+    #[must_use]
+    pub fn cooldown_ms(&self) -> i64 {
         millis(self.config.cooldown_s)
     }
 

@@ -87,6 +87,7 @@ impl OpenFailure {
 ///     signals: vec![],
 ///     facts: vec![Fact::Lines { rule: "fatal_line".into(), count: 1, first_at: at, sample: "panic: …".into() }],
 ///     vector: vec![],
+///     templates: Vec::new(),
 /// };
 /// let (mut tracker, mut out) = (FailureTracker::default(), Vec::new());
 /// tracker.on_window(&rules, &window, 0, &mut out);

@@ -126,6 +126,7 @@ impl Script {
             signals: Vec::new(),
             facts,
             vector: Vec::new(),
+            templates: Vec::new(),
         };
         self.tracker
             .on_window(&self.rules, &w, observed_s * 1_000, &mut self.out);
@@ -633,7 +634,7 @@ proptest! {
             ];
             let w = EntityWindow {
                 entity: Entity::new("web-1"), start, end, position: Script::position(),
-                samples: 1, lines: 0, tested: 0, signals: Vec::new(), facts, vector: Vec::new(),
+                samples: 1, lines: 0, tested: 0, signals: Vec::new(), facts, vector: Vec::new(), templates: Vec::new(),
             };
             script.tracker.on_window(&script.rules, &w, observed_ms, &mut script.out);
             script.tracker.on_clock(&script.rules, observed_ms, &mut script.out);

@@ -2,7 +2,7 @@
 
 use clap::{ArgAction, Parser, Subcommand, ValueEnum};
 
-use crate::commands::{backtest, bench, check, demo, inspect, replay, run, score, templates};
+use crate::commands::{backtest, bench, check, demo, inspect, replay, run, score, templates, train};
 
 /// Learns what is normal for every metric and log stream of a Kafka pipeline, and publishes precursor anomalies apart from
 /// hard failures.
@@ -47,6 +47,8 @@ pub enum Command {
     Run(run::RunArgs),
     /// Is the configuration right, and are brokers, topics and rights in place?
     Check(check::CheckArgs),
+    /// Learn from dumps and failures how probable a failure is
+    Train(train::TrainArgs),
     /// Replay labelled history through the same engine: what would it have foretold?
     Backtest(backtest::BacktestArgs),
     /// Streaming anomaly scores of metric files

@@ -13,7 +13,7 @@ use std::fs::File;
 use std::io::Read;
 use std::net::SocketAddr;
 use std::num::NonZero;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use foreshock_engine::config::LATENESS_WINDOWS_MAX;
@@ -75,6 +75,8 @@ pub struct Config {
     pub topics: Topics,
     /// What the engine must be told. The number of signals partitions is 1 here, and filled in from the brokers.
     pub engine: EngineConfig,
+    /// Folder of the model that was learned from failures; read by [`crate::model::of_config`].
+    pub model: Option<PathBuf>,
     /// Where `/livez`, `/readyz` and `/metrics` are served.
     pub listen: SocketAddr,
 }
@@ -109,6 +111,12 @@ impl Config {
             group: name(&text, "kafka.group", &file.kafka.group)?,
             topics,
             engine,
+            // Relative to the file that names it, wherever one is when one runs it.
+            model: file
+                .predict
+                .model
+                .as_ref()
+                .map(|m| path.parent().unwrap_or(Path::new("")).join(m)),
             listen: file.http.listen.0,
         })
     }

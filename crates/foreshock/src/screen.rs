@@ -107,6 +107,17 @@ pub fn bytes_bar(name: &str, bytes_total: Option<u64>) -> ProgressBar {
     bar
 }
 
+/// A bar of steps whose number is told later, on standard error where that is a terminal.
+#[must_use]
+pub fn steps_bar(name: &str) -> ProgressBar {
+    let style = ProgressStyle::with_template("{msg:>16} {bar:40} {pos}/{len} eta {eta}");
+    let bar = ProgressBar::no_length().with_message(name.to_owned());
+    match style {
+        Ok(style) => bar.with_style(style),
+        Err(_) => bar,
+    }
+}
+
 /// A length of time for people: `850 ms`, `12.3 s`, `4 min 10 s`.
 #[must_use]
 pub fn duration(d: Duration) -> String {

@@ -16,3 +16,4 @@ pub mod metric_csv;
 pub mod open;
 pub mod score;
 pub mod templates;
+pub mod train;

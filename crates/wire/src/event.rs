@@ -7,8 +7,8 @@
 
 use foreshock_domain::{
     Channel, Contributor, Direction, Entity, Event, EventAction, EventId, EventKind, FailureDetail, Grade, IncidentId,
-    Level, LogEvidence, PrecededBy, PrecursorDetail, Resolution, Score, Severity, Source, SourcePosition, Timestamp,
-    Upstream,
+    Level, LogEvidence, PrecededBy, PrecursorDetail, Prediction, PredictionGround, Resolution, Score, Severity, Source,
+    SourcePosition, Timestamp, TrackRecord, Upstream,
 };
 use serde::{Deserialize, Serialize};
 
@@ -123,6 +123,8 @@ struct Shape {
     resolution: Option<Resolution>,
     #[serde(skip_serializing_if = "Option::is_none")]
     lead_s: Option<f64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    prediction: Option<PredictionShape>,
     #[serde(skip_serializing_if = "Option::is_none")]
     class: Option<Box<str>>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -136,6 +138,25 @@ struct Shape {
     source: Option<SourceShape>,
     why: String,
     detector: DetectorShape,
+}
+
+/// Numbers that are not finite can't be in a model that was checked; they are written as 0.
+#[derive(Serialize, Deserialize)]
+struct PredictionShape {
+    probability: f64,
+    horizon_s: f64,
+    grounds: Vec<GroundShape>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    record: Option<TrackRecord>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct GroundShape {
+    name: Box<str>,
+    value: Option<f64>,
+    lower: Option<f64>,
+    upper: Option<f64>,
+    odds: f64,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -222,6 +243,7 @@ impl Shape {
             threshold: precursor.map(|p| p.threshold.surprise()),
             resolution: precursor.and_then(|p| p.resolution),
             lead_s: precursor.and_then(|p| p.lead_s).filter(|s| s.is_finite()),
+            prediction: precursor.and_then(|p| p.prediction.as_ref()).map(PredictionShape::of),
             class: failure.map(|f| f.class.clone()),
             rule: failure.map(|f| f.rule.clone()),
             evidence: failure.map(|f| prefix(&f.evidence, SUMMARY_BYTES_MAX).into()),
@@ -254,6 +276,7 @@ impl Shape {
                 threshold: Score::from_surprise(threshold),
                 resolution: self.resolution,
                 lead_s: self.lead_s,
+                prediction: self.prediction.map(PredictionShape::domain),
             }),
             (EventKind::Precursor, ..) => return Err(DecodeError::new("a precursor, expected grade and threshold")),
         };
@@ -289,6 +312,44 @@ impl Shape {
             precursor,
             failure,
         })
+    }
+}
+
+impl PredictionShape {
+    fn of(p: &Prediction) -> Self {
+        let number = |x: f64| finite(x).unwrap_or(0.0);
+        let ground = |g: &PredictionGround| GroundShape {
+            name: g.name.clone(),
+            value: finite(g.value),
+            lower: finite(g.lower),
+            upper: finite(g.upper),
+            odds: number(g.odds),
+        };
+        Self {
+            probability: number(p.probability),
+            horizon_s: number(p.horizon_s),
+            grounds: p.grounds.iter().map(ground).collect(),
+            record: p.record.map(|r| TrackRecord {
+                lead_s: number(r.lead_s),
+                ..r
+            }),
+        }
+    }
+
+    fn domain(self) -> Prediction {
+        let ground = |g: GroundShape| PredictionGround {
+            name: g.name,
+            value: g.value.unwrap_or(f64::NAN),
+            lower: g.lower.unwrap_or(f64::NAN),
+            upper: g.upper.unwrap_or(f64::NAN),
+            odds: g.odds,
+        };
+        Prediction {
+            probability: self.probability,
+            horizon_s: self.horizon_s,
+            grounds: self.grounds.into_iter().map(ground).collect(),
+            record: self.record,
+        }
     }
 }
 

@@ -9,7 +9,7 @@
 
 use foreshock_domain::{
     Channel, Direction, Entity, EntityWindow, Fact, Incident, LogEvidence, Progress, Score, Signal, SignalRecord,
-    Source, SourcePosition, Tick, Timestamp, VectorEntry, Verdict,
+    Source, SourcePosition, TemplateEntry, Tick, Timestamp, VectorEntry, Verdict,
 };
 use serde::{Deserialize, Serialize};
 
@@ -77,6 +77,8 @@ struct WindowShape {
     /// Windows of before there was one have none.
     #[serde(default, skip_serializing_if = "Vec::is_empty", with = "vector")]
     vector: Vec<VectorEntry>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty", with = "templates")]
+    templates: Vec<TemplateEntry>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -216,15 +218,62 @@ mod vector {
                 Entry::Named(id, value, name) => (id, value, Some(name)),
                 Entry::Bare(id, value) => (id, value, None),
             };
-            // Sixteen hex digits and nothing else.
-            let is_hex = id.len() == 16 && id.bytes().all(|b| b.is_ascii_hexdigit());
-            let series = u64::from_str_radix(&id, 16).ok().filter(|_| is_hex);
-            let series = series.ok_or_else(|| D::Error::custom("invalid series id, expected 16 hex digits"))?;
+            let series =
+                super::hex(&id).ok_or_else(|| D::Error::custom("invalid series id, expected 16 hex digits"))?;
             Ok(VectorEntry {
                 series: SeriesId(series),
                 value,
                 name,
             })
+        };
+        entries.into_iter().map(entry).collect()
+    }
+}
+
+/// Sixteen hex digits and nothing else.
+fn hex(id: &str) -> Option<u64> {
+    let is_hex = id.len() == 16 && id.bytes().all(|b| b.is_ascii_hexdigit());
+    u64::from_str_radix(id, 16).ok().filter(|_| is_hex)
+}
+
+/// Each entry as `[id, count, level]` or `[id, count, level, name]`.
+mod templates {
+    use foreshock_domain::{Level, TemplateEntry};
+    use serde::de::Error;
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    /// Most templates of an entity in a window.
+    const ENTRIES_MAX: usize = 64;
+
+    #[derive(Serialize, Deserialize)]
+    #[serde(untagged)]
+    enum Entry {
+        Named(Box<str>, u32, Option<Level>, Box<str>),
+        Bare(Box<str>, u32, Option<Level>),
+    }
+
+    pub(super) fn serialize<S: Serializer>(all: &[TemplateEntry], s: S) -> Result<S::Ok, S::Error> {
+        s.collect_seq(all.iter().map(|e| {
+            let id = format!("{:016x}", e.id).into();
+            match &e.name {
+                Some(name) => Entry::Named(id, e.count, e.level, name.clone()),
+                None => Entry::Bare(id, e.count, e.level),
+            }
+        }))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(d: D) -> Result<Vec<TemplateEntry>, D::Error> {
+        let entries = Vec::<Entry>::deserialize(d)?;
+        if entries.len() > ENTRIES_MAX {
+            return Err(D::Error::custom("more than 64 templates in a window"));
+        }
+        let entry = |entry| {
+            let (id, count, level, name) = match entry {
+                Entry::Named(id, count, level, name) => (id, count, level, Some(name)),
+                Entry::Bare(id, count, level) => (id, count, level, None),
+            };
+            let id = super::hex(&id).ok_or_else(|| D::Error::custom("invalid template id, expected 16 hex digits"))?;
+            Ok(TemplateEntry { id, count, level, name })
         };
         entries.into_iter().map(entry).collect()
     }

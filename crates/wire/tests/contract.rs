@@ -3,8 +3,9 @@
 
 use foreshock_domain::{
     Channel, Contributor, Direction, Entity, EntityWindow, Event, EventAction, EventId, EventKind, Fact, FailureDetail,
-    Grade, Incident, IncidentId, Level, LogEvidence, PrecededBy, PrecursorDetail, Progress, Resolution, Score,
-    SeriesId, Severity, Signal, SignalRecord, Source, SourcePosition, Tick, Timestamp, Upstream, VectorEntry, Verdict,
+    Grade, Incident, IncidentId, Level, LogEvidence, PrecededBy, PrecursorDetail, Prediction, PredictionGround,
+    Progress, Resolution, Score, SeriesId, Severity, Signal, SignalRecord, Source, SourcePosition, TemplateEntry, Tick,
+    Timestamp, TrackRecord, Upstream, VectorEntry, Verdict,
 };
 use foreshock_wire::{event, signals};
 use jsonschema::Validator;
@@ -169,10 +170,19 @@ prop_compose! {
     fn window()(
         entity in text(), start in time(), width_ms in 1i64..1_000_000, position in position(), samples in any::<u32>(),
         lines in any::<u32>(), tested in any::<u32>(), signals in vec(signal(), 0..4), facts in vec(fact(), 0..4),
-        vector in vec(entry(), 0..5),
+        vector in vec(entry(), 0..5), templates in vec(template(), 0..3),
     ) -> EntityWindow {
         let end = start + width_ms;
-        EntityWindow { entity: Entity(entity), start, end, position, samples, lines, tested, signals, facts, vector }
+        let entity = Entity(entity);
+        EntityWindow { entity, start, end, position, samples, lines, tested, signals, facts, vector, templates }
+    }
+}
+
+prop_compose! {
+    fn template()(
+        id in any::<u64>(), count in any::<u32>(), level in option::of(Just(Level::Error)), name in option::of(text()),
+    ) -> TemplateEntry {
+        TemplateEntry { id, count, level, name }
     }
 }
 
@@ -207,14 +217,31 @@ prop_compose! {
 fn precursor() -> impl Strategy<Value = PrecursorDetail> {
     let grade = prop::sample::select(vec![Grade::Info, Grade::Watch, Grade::Warning]);
     let resolution = prop::sample::select(vec![Resolution::Confirmed, Resolution::Quiet, Resolution::Silent]);
-    (grade, score(), option::of(resolution), option::of(number())).prop_map(|(grade, threshold, resolution, lead_s)| {
-        PrecursorDetail {
+    (
+        grade,
+        score(),
+        option::of(resolution),
+        option::of(number()),
+        option::of(prediction()),
+    )
+        .prop_map(|(grade, threshold, resolution, lead_s, prediction)| PrecursorDetail {
             grade,
             threshold,
             resolution,
             lead_s,
-        }
-    })
+            prediction,
+        })
+}
+
+prop_compose! {
+    fn prediction()(
+        probability in 0.0f64..=1.0, horizon_s in 1.0f64..1e6, name in text(), value in number(), odds in 0.0f64..9.0,
+        record in option::of((any::<u32>(), any::<u32>(), 0.0f64..1e6)),
+    ) -> Prediction {
+        let ground = PredictionGround { name, value, lower: -value, upper: value, odds };
+        let record = record.map(|(right, of, lead_s)| TrackRecord { right, of, lead_s });
+        Prediction { probability, horizon_s, grounds: vec![ground], record }
+    }
 }
 
 fn failure() -> impl Strategy<Value = FailureDetail> {
@@ -281,6 +308,9 @@ fn as_read_back(mut event: Event) -> String {
         .for_each(|p| blur(&mut p.lead_s));
     if let Some(p) = &mut event.precursor {
         p.lead_s = p.lead_s.filter(|s| s.is_finite());
+        for g in p.prediction.iter_mut().flat_map(|p| &mut p.grounds) {
+            [&mut g.value, &mut g.lower, &mut g.upper].into_iter().for_each(blur);
+        }
     }
     format!("{event:?}")
 }
@@ -421,6 +451,7 @@ fn an_event_in_full() {
             threshold: Score::from_surprise(4.5),
             resolution: Some(Resolution::Confirmed),
             lead_s: Some(1_800.0),
+            prediction: None,
         }),
         failure: None,
     };

@@ -1,11 +1,13 @@
 use foreshock_domain::{
     Channel, Entity, EntityWindow, Event, EventAction, EventKind, FailureDetail, Grade, IncidentId, Millis, PrecededBy,
-    PrecursorDetail, Resolution, Score, Signal, SourcePosition, Timestamp,
+    PrecursorDetail, Prediction, Resolution, Score, Signal, SourcePosition, Timestamp,
 };
+use foreshock_failure::predict::OperatingPoint;
 use foreshock_failure::{FailureTracker, Standing, Transition};
 use foreshock_stats::{Episode, EpisodeStep, harmonic_mean_surprise};
 use serde::{Deserialize, Serialize};
 
+use super::forecast::{Forecaster, Moment};
 use super::incident::{Incident, merge};
 use super::joint::Joint;
 use super::judgement::{Fleet, Oddness};
@@ -42,6 +44,8 @@ pub(crate) struct EntityState {
     /// Observed time of the last window.
     heard_ms: Millis,
     incidents: u64,
+    /// What was learned from failures, asked of this entity.
+    forecaster: Forecaster,
 }
 
 /// What an entity needs of the partition while it takes a window.
@@ -50,9 +54,21 @@ pub(crate) struct Surroundings<'a> {
     pub(crate) observed_ms: Millis,
     /// Surprise at which a precursor opens.
     pub(crate) threshold: f64,
+    /// Where the predictor's warnings begin; `None` where it has none to give.
+    pub(crate) point: Option<&'a OperatingPoint>,
     /// What is usual in this partition.
     pub(crate) fleet: &'a mut Fleet,
     pub(crate) events: &'a mut Vec<Event>,
+    pub(crate) moments: &'a mut Vec<Moment>,
+}
+
+/// What there is to tell of the window at hand.
+struct Now<'a> {
+    told: &'a [Signal],
+    score: Score,
+    end: Timestamp,
+    position: Option<SourcePosition>,
+    prediction: Option<Prediction>,
 }
 
 impl EntityState {
@@ -70,6 +86,7 @@ impl EntityState {
             clock: Timestamp::MIN,
             heard_ms: 0,
             incidents: 0,
+            forecaster: Forecaster::default(),
         }
     }
 
@@ -95,11 +112,15 @@ impl EntityState {
                 .on_window(&cx.config.rules, window, cx.observed_ms, &mut transitions);
         }
         self.follow(cx, &transitions, &signals);
-        match self.tracker.standing(end) {
+        let standing = self.tracker.standing(end);
+        let failing = standing == Standing::Failing;
+        let foreseen = self.forecaster.take(cx.config, &self.name, windows, end, failing);
+        cx.moments.extend(foreseen.moment);
+        match standing {
             Standing::Healthy => {
                 let (recovered_at, width_ms) = (self.recovered_at, cx.config.windows.width_ms);
                 signals.retain(|s| !is_of_an_outage(s, end, recovered_at, width_ms));
-                self.judge(cx, windows, &signals, end);
+                self.judge(cx, windows, &signals, end, foreseen.probability);
             }
             Standing::Failing | Standing::Cooldown => self.attach(cx, &signals, end),
         }
@@ -129,8 +150,15 @@ impl EntityState {
         }
     }
 
-    /// The entity does its job: is it odd?
-    fn judge(&mut self, cx: &mut Surroundings<'_>, windows: &[EntityWindow], signals: &[Signal], end: Timestamp) {
+    /// The entity does its job: is it odd, and is a failure probable?
+    fn judge(
+        &mut self,
+        cx: &mut Surroundings<'_>,
+        windows: &[EntityWindow],
+        signals: &[Signal],
+        end: Timestamp,
+        probability: Option<f64>,
+    ) {
         let judged = self.joint.judge(windows, signals, cx.config.alarms.gate);
         let tested = windows
             .iter()
@@ -143,41 +171,68 @@ impl EntityState {
             .oddness
             .judge(cx.fleet, signals, now, tested, gate, cx.threshold, end);
         let told = [signals, &judged.culprits].concat();
-        let score = Score::from_surprise(surprise);
-        let step = self
+        let odd = self
             .episode
             .step(&cx.config.alarms.episode, end.as_millis(), surprise, cx.threshold);
-        let position = strongest(windows).map(|w| w.position.clone());
-        let cap = cx.config.limits.contributors;
-        match step {
-            EpisodeStep::Quiet => {}
-            EpisodeStep::Opened => {
-                self.resolve_precursor(cx, Resolution::Quiet, end, None);
-                self.open_precursor(cx, &told, score, end, position);
+        let (warned, prediction) = self.foresee(cx, probability, end);
+        let now = Now {
+            told: &told,
+            score: Score::from_surprise(surprise),
+            end,
+            position: strongest(windows).map(|w| w.position.clone()),
+            prediction,
+        };
+        if !self.episode.is_open() && !self.forecaster.warns() {
+            self.resolve_precursor(cx, Resolution::Quiet, end, None);
+        } else if self.precursor.is_none() {
+            // One that was resolved for another reason while the oddness lasts is not told twice.
+            if odd.is_told() || warned.is_told() {
+                self.open_precursor(cx, now, warned.is_told());
             }
-            EpisodeStep::Escalated | EpisodeStep::Ongoing => {
-                let Some(incident) = &mut self.precursor else { return };
-                merge(&mut incident.contributors, &told, cap);
-                incident.score = if score > incident.score { score } else { incident.score };
-                if step == EpisodeStep::Escalated {
-                    let event = incident.event(&self.name, EventAction::Update, end, position);
-                    cx.events.push(as_precursor(event, incident, None, None));
-                }
-            }
-            EpisodeStep::Closed => self.resolve_precursor(cx, Resolution::Quiet, end, None),
+        } else {
+            self.go_on(cx, now, odd.is_told() || warned.is_told(), warned.is_told());
         }
     }
 
-    fn open_precursor(
+    /// What the predictor says: whether to warn, and why.
+    fn foresee(
         &mut self,
-        cx: &mut Surroundings<'_>,
-        signals: &[Signal],
-        score: Score,
+        cx: &Surroundings<'_>,
+        probability: Option<f64>,
         end: Timestamp,
-        position: Option<SourcePosition>,
-    ) {
+    ) -> (EpisodeStep, Option<Prediction>) {
+        let (Some(model), Some(probability)) = (&cx.config.predictor, probability) else {
+            return (EpisodeStep::Quiet, None);
+        };
+        let step = self.forecaster.warn(model, cx.point, probability, end);
+        (step, Some(self.forecaster.prediction(model, cx.point, probability)))
+    }
+
+    /// An open precursor gets what is new; `tells`: a person hears of it again.
+    fn go_on(&mut self, cx: &mut Surroundings<'_>, now: Now<'_>, tells: bool, warns: bool) {
+        let Some(incident) = &mut self.precursor else { return };
+        merge(&mut incident.contributors, now.told, cx.config.limits.contributors);
+        incident.score = if now.score > incident.score {
+            now.score
+        } else {
+            incident.score
+        };
+        if warns {
+            incident.grade = Grade::Warning;
+        }
+        if now.prediction.is_some() {
+            incident.prediction = now.prediction;
+        }
+        if tells {
+            let event = incident.event(&self.name, EventAction::Update, now.end, now.position);
+            cx.events.push(as_precursor(event, incident, None, None));
+        }
+    }
+
+    fn open_precursor(&mut self, cx: &mut Surroundings<'_>, now: Now<'_>, warns: bool) {
+        let Now { score, end, .. } = now;
         let mut contributors = Vec::new();
-        merge(&mut contributors, signals, cx.config.limits.contributors);
+        merge(&mut contributors, now.told, cx.config.limits.contributors);
         merge(
             &mut contributors,
             &self.oddness.grounds(),
@@ -189,7 +244,7 @@ impl EntityState {
             EventKind::Precursor,
             self.name.as_str(),
             started_at,
-            position.as_ref(),
+            now.position.as_ref(),
             self.incidents,
         );
         let mut incident = Incident {
@@ -205,8 +260,10 @@ impl EntityState {
             class: "".into(),
             rule: "".into(),
             evidence: "".into(),
+            grade: if warns { Grade::Warning } else { Grade::Info },
+            prediction: now.prediction,
         };
-        let event = incident.event(&self.name, EventAction::Open, end, position);
+        let event = incident.event(&self.name, EventAction::Open, end, now.position);
         cx.events.push(as_precursor(event, &incident, None, None));
         self.precursor = Some(incident);
     }
@@ -227,12 +284,14 @@ impl EntityState {
         }
         if why != Resolution::Quiet {
             self.episode = Episode::default();
+            self.forecaster.reset();
         }
     }
 
     /// The entity is failing or has just failed: what is odd now is a symptom.
     fn attach(&mut self, cx: &mut Surroundings<'_>, signals: &[Signal], end: Timestamp) {
         self.episode = Episode::default();
+        self.forecaster.reset();
         self.oddness.failed(cx.fleet);
         let Some(incident) = &mut self.failure else { return };
         let new = merge(&mut incident.contributors, signals, cx.config.limits.contributors);
@@ -297,6 +356,8 @@ impl EntityState {
             class: t.class.clone(),
             rule: t.rule.clone(),
             evidence: t.evidence.as_str().into(),
+            grade: Grade::Info,
+            prediction: None,
         };
         let event = incident.event(&self.name, EventAction::Open, t.observed_at, t.position.clone());
         cx.events.push(as_failure(event, &incident, preceded_by));
@@ -347,12 +408,17 @@ fn strongest(windows: &[EntityWindow]) -> Option<&EntityWindow> {
 }
 
 fn as_precursor(mut event: Event, incident: &Incident, resolution: Option<Resolution>, lead_s: Option<f64>) -> Event {
-    event.why = sentence::precursor(&incident.contributors, event.observed_at);
+    let warned = incident
+        .prediction
+        .as_ref()
+        .filter(|_| incident.grade == Grade::Warning);
+    event.why = sentence::precursor(warned, &incident.contributors, event.observed_at);
     event.precursor = Some(PrecursorDetail {
-        grade: Grade::Info,
+        grade: incident.grade,
         threshold: incident.threshold,
         resolution,
         lead_s,
+        prediction: incident.prediction.clone(),
     });
     event
 }

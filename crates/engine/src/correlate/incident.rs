@@ -1,5 +1,6 @@
 use foreshock_domain::{
-    Contributor, Entity, Event, EventAction, EventKind, IncidentId, Score, Severity, Signal, SourcePosition, Timestamp,
+    Contributor, Entity, Event, EventAction, EventKind, Grade, IncidentId, Prediction, Score, Severity, Signal,
+    SourcePosition, Timestamp,
 };
 use serde::{Deserialize, Serialize};
 
@@ -28,6 +29,10 @@ pub(crate) struct Incident {
     pub(crate) class: Box<str>,
     pub(crate) rule: Box<str>,
     pub(crate) evidence: Box<str>,
+    /// For precursors: the highest grade it had.
+    pub(crate) grade: Grade,
+    /// For precursors: what the predictor said last.
+    pub(crate) prediction: Option<Prediction>,
 }
 
 /// Adds signals to contributors: one entry per source, id and channel, at its strongest, with its earliest onset. True when
@@ -106,6 +111,7 @@ impl Incident {
             ended_at: None,
             severity: match self.kind {
                 EventKind::Failure => Severity::Error,
+                EventKind::Precursor if self.grade == Grade::Warning => Severity::Warning,
                 // Ten times rarer than the budget asks for is worth a look in working hours.
                 EventKind::Precursor if self.score.surprise() >= self.threshold.surprise() + 1.0 => Severity::Warning,
                 EventKind::Precursor => Severity::Info,

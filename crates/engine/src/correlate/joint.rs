@@ -177,6 +177,7 @@ mod tests {
             signals: vec![],
             facts: vec![],
             vector: (0..5).map(entry).collect(),
+            templates: Vec::new(),
         }
     }
 

@@ -5,6 +5,7 @@
 //! precursor opens, escalates or resolves. Time passes by ticks that are records themselves.
 
 mod entity;
+mod forecast;
 mod incident;
 mod joint;
 mod judgement;
@@ -12,5 +13,6 @@ mod order;
 mod partition;
 mod sentence;
 
+pub use forecast::Moment;
 pub(crate) use partition::Context;
 pub use partition::CorrelatePartition;

@@ -2,11 +2,13 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use foreshock_domain::{Entity, EntityWindow, Event, EventAction, EventKind, SignalRecord, Timestamp, Upstream};
+use foreshock_failure::predict::OperatingPoint;
 use foreshock_stats::AlarmBudget;
 use foreshock_wire::{event, signals};
 use serde::{Deserialize, Serialize};
 
 use super::entity::{EntityState, Surroundings};
+use super::forecast::Moment;
 use super::judgement::Fleet;
 use super::order::Order;
 use crate::config::EngineConfig;
@@ -23,6 +25,9 @@ pub struct CorrelatePartition {
     held: BTreeMap<HeldKey, EntityWindow>,
     entities: BTreeMap<Entity, EntityState>,
     fleet: Fleet,
+    /// Of the record being applied.
+    #[serde(skip)]
+    moments: Vec<Moment>,
 }
 
 /// What a partition may look at and write to while it applies a record.
@@ -74,6 +79,17 @@ impl CorrelatePartition {
                     partition,
                 };
                 cx.outputs.push(Output::dead_letter(&upstream, record, &error));
+            }
+        }
+        for moment in self.moments.drain(..) {
+            if let Ok(value) = postcard::to_stdvec(&moment) {
+                cx.outputs.push(Output {
+                    from: record.from,
+                    to: Destination::Moments,
+                    key: moment.entity.as_str().as_bytes().to_vec(),
+                    value,
+                    headers: Vec::new(),
+                });
             }
         }
         for event in &events {
@@ -167,14 +183,16 @@ impl CorrelatePartition {
 
     fn tick_entities(&mut self, cx: &mut Taking<'_>, events: &mut Vec<Event>) {
         let observed_ms = self.order.observed_ms();
-        let threshold = self.threshold(cx.config);
+        let (threshold, point) = (self.threshold(cx.config), self.point(cx.config));
         for state in self.entities.values_mut() {
             state.tick(&mut Surroundings {
                 config: cx.config,
                 observed_ms,
                 threshold,
+                point,
                 fleet: &mut self.fleet,
                 events,
+                moments: &mut self.moments,
             });
         }
         let before = self.entities.len();
@@ -197,7 +215,7 @@ impl CorrelatePartition {
             }
             self.entities.insert(entity.clone(), EntityState::new(entity.clone()));
         }
-        let threshold = self.threshold(cx.config);
+        let (threshold, point) = (self.threshold(cx.config), self.point(cx.config));
         let observed_ms = self.order.observed_ms();
         if let Some(state) = self.entities.get_mut(entity) {
             act(
@@ -206,11 +224,21 @@ impl CorrelatePartition {
                     config: cx.config,
                     observed_ms,
                     threshold,
+                    point,
                     fleet: &mut self.fleet,
                     events,
+                    moments: &mut self.moments,
                 },
             );
         }
+    }
+
+    /// From which probability on it is a warning, within the same budget.
+    #[allow(clippy::cast_precision_loss)] // counts far below 2^53
+    fn point<'a>(&self, config: &'a EngineConfig) -> Option<&'a OperatingPoint> {
+        let entities = self.entities.len().max(1) as f64 * f64::from(config.signals_partitions.max(1));
+        let model = config.predictor.as_ref()?;
+        model.operating_point(config.budget_of_warnings() / entities)
     }
 
     /// Surprise at which a precursor opens, so that the whole deployment stays within its budget. A partition can't see the
@@ -218,8 +246,7 @@ impl CorrelatePartition {
     #[allow(clippy::cast_precision_loss)] // counts far below 2^53
     fn threshold(&self, config: &EngineConfig) -> f64 {
         let share = AlarmBudget {
-            false_alarms_per_day: config.alarms.budget.false_alarms_per_day
-                / f64::from(config.signals_partitions.max(1)),
+            false_alarms_per_day: config.budget_of_unusual() / f64::from(config.signals_partitions.max(1)),
         };
         let windows_a_day = 86_400_000.0 / config.windows.width_ms as f64;
         self.fleet

@@ -4,9 +4,9 @@
 //! arrival, then templates of every entity by place, then sessions that are over, then one record per entity and one of progress.
 
 use foreshock_domain::{
-    Detector, EntityWindow, Fact, Learning, Millis, Signal, SignalRecord, Source, Timestamp, VectorEntry,
+    Detector, EntityWindow, Fact, Learning, Millis, Signal, SignalRecord, Source, TemplateEntry, Timestamp, VectorEntry,
 };
-use foreshock_logs::{SessionModel, TemplateCount, TemplateId, TemplateVerdict};
+use foreshock_logs::{Miner, SessionModel, TemplateBank, TemplateCount, TemplateId, TemplateVerdict};
 use foreshock_metrics::{ENTITY_SERIES_MAX, Point, SeriesModel};
 
 use super::aggregate::Aggregate;
@@ -22,6 +22,8 @@ const SWEEP_STEP: usize = 64;
 /// Windows after which a series' name travels again, and how much of it.
 const NAMED_EVERY: i64 = 64;
 const NAME_BYTES_MAX: usize = 200;
+/// Templates of an entity that travel with one window.
+const TEMPLATES_MAX: usize = 64;
 /// What fits single precision.
 const LARGEST: f64 = 1e30;
 
@@ -213,6 +215,9 @@ impl DetectState {
                 continue;
             };
             tally.tested += tested;
+            if cx.config.predicts() {
+                tally.counted = counted(miner, bank, &counts);
+            }
             for v in &verdicts {
                 let log = evidence(miner, v.id, v.count, bank.past(v.id, &counts), Some(tally));
                 tally.signals.push(template_signal(v, log, start));
@@ -255,6 +260,7 @@ impl DetectState {
             signals,
             facts: std::mem::take(&mut tally.facts),
             vector: vector_of(&mut tally.vector),
+            templates: std::mem::take(&mut tally.counted),
         });
         let SignalRecord::Window(window) = &record else { return };
         let key = window.entity.as_str().to_owned();
@@ -300,6 +306,23 @@ fn vector_of(vector: &mut Vec<(u32, VectorEntry)>) -> Vec<VectorEntry> {
     vector.sort_by_key(|(place, _)| *place);
     vector.truncate(ENTITY_SERIES_MAX);
     vector.drain(..).map(|(_, entry)| entry).collect()
+}
+
+/// Templates of a window as they go to the second stage, gravest first; what is new to the entity says its text.
+fn counted(miner: &Miner, bank: &TemplateBank, counts: &[TemplateCount]) -> Vec<TemplateEntry> {
+    let mut entries: Vec<TemplateEntry> = counts
+        .iter()
+        .map(|c| TemplateEntry {
+            id: c.id.0,
+            count: c.count,
+            level: c.level,
+            name: (bank.past(c.id, counts).seen == 0)
+                .then(|| super::window::shorten(&miner.template(c.id).unwrap_or_default(), NAME_BYTES_MAX).into()),
+        })
+        .collect();
+    entries.sort_by_key(|e| (std::cmp::Reverse(e.level), e.id));
+    entries.truncate(TEMPLATES_MAX);
+    entries
 }
 
 /// Lines of each template in a tally, under the ids that they had when they came.

@@ -1,6 +1,6 @@
 use std::collections::BTreeMap;
 
-use foreshock_domain::{Fact, Level, Signal, Timestamp, VectorEntry};
+use foreshock_domain::{Fact, Level, Signal, TemplateEntry, Timestamp, VectorEntry};
 use foreshock_failure::WatchWindow;
 use serde::{Deserialize, Serialize};
 
@@ -62,6 +62,8 @@ pub(crate) struct EntityTally {
     pub(crate) signals: Vec<Signal>,
     /// Its series, each with the place of its slot.
     pub(crate) vector: Vec<(u32, VectorEntry)>,
+    /// Its templates under their canonical ids, where a predictor is learned or asked.
+    pub(crate) counted: Vec<TemplateEntry>,
 }
 
 impl EntityTally {

@@ -178,6 +178,7 @@ pub fn simulate(plan: &Plan) -> Outcome {
                 signals,
                 facts: Vec::new(),
                 vector,
+                templates: Vec::new(),
             };
             for stage in &mut stages {
                 stage.take(e % plan.partitions, SignalRecord::Window(record.clone()));

@@ -1,6 +1,7 @@
 //! Labelled history through the engine of `run`: the replay and the evaluation are in `foreshock_history::backtest`, here are
 //! arguments, what belongs to which source, and what is said at the end.
 
+use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -16,11 +17,13 @@ use foreshock_history::backtest::{Backtest, BacktestError, Backtested, whole};
 use foreshock_history::dump::{Dump, DumpError};
 use foreshock_history::inputs::{InputsError, expand};
 use foreshock_history::labels::Labels;
+use foreshock_history::train::judge::RowFigures;
 use foreshock_wire::Format;
 
 use crate::config::{Config, ENTITY_LABELS, Secrets};
 use crate::error::{CommandError, Exit};
 use crate::interrupt;
+use crate::model;
 use crate::screen::{Paint, Style, bytes_bar, duration, note, print, table};
 
 /// Endings of dumps in a folder, without what says how they are compressed.
@@ -47,6 +50,10 @@ pub struct BacktestArgs {
     #[arg(long, value_name = "FILE")]
     config: PathBuf,
 
+    /// Model that `train` wrote, and whose warnings are judged; without, that of the configuration, if it names one
+    #[arg(long, value_name = "DIR")]
+    model: Option<PathBuf>,
+
     /// Dumps of metrics
     #[arg(long, value_name = "[TOPIC=]PATH", num_args = 1..)]
     metrics: Vec<String>,
@@ -71,6 +78,10 @@ pub struct BacktestArgs {
     #[arg(long, value_name = "FILE")]
     events: Option<PathBuf>,
 
+    /// Every prediction of the model to write, in CSV: entity,timestamp,horizon_s,probability
+    #[arg(long, value_name = "FILE")]
+    predictions: Option<PathBuf>,
+
     /// Score from this time on; what came before is learned from
     #[arg(long, value_name = "TIME", value_parser = time)]
     from: Option<Timestamp>,
@@ -92,7 +103,7 @@ pub struct BacktestArgs {
     apart: Vec<String>,
 }
 
-fn time(text: &str) -> Result<Timestamp, String> {
+pub(super) fn time(text: &str) -> Result<Timestamp, String> {
     let day = format!("{text} 00:00:00");
     let parsed = foreshock_wire::time::parse(text).or_else(|| foreshock_wire::time::parse(&day));
     parsed.ok_or_else(|| "expected a time such as 2026-01-31, 2026-01-31T10:00:00Z or an epoch number".into())
@@ -108,7 +119,7 @@ pub fn execute(args: &BacktestArgs) -> Result<(), CommandError> {
         return Err(CommandError::new(Exit::Usage, "--horizon is not longer than --lead")
             .expected("a horizon that leaves room for warnings"));
     }
-    let config = Config::load(&args.config, Secrets::Leave)?;
+    let mut config = Config::load(&args.config, Secrets::Leave)?;
     let labels = args
         .failures
         .as_deref()
@@ -118,7 +129,12 @@ pub fn execute(args: &BacktestArgs) -> Result<(), CommandError> {
             let exit = if error.is_bad_data() { Exit::Data } else { Exit::Io };
             CommandError::new(exit, error.to_string())
         })?;
-    let dumps = dumps(args, &config)?;
+    let dumps = dumps(&args.metrics, &args.logs, &args.config, &config)?;
+    config.model = args.model.clone().or(config.model);
+    model::of_config(&mut config)?;
+    if config.engine.predictor.is_none() && args.predictions.is_some() {
+        return Err(CommandError::new(Exit::Usage, "--predictions without --model").expected("a model that predicts"));
+    }
     let millis = |d: Duration| i64::try_from(d.as_millis()).unwrap_or(i64::MAX);
     let terms = Terms {
         lead_ms: millis(args.lead),
@@ -128,28 +144,11 @@ pub fn execute(args: &BacktestArgs) -> Result<(), CommandError> {
         budget_per_day: config.engine.alarms.budget.false_alarms_per_day,
     };
     let began = Instant::now();
-    let done = match &args.events {
-        None => replay(args, &config, dumps, labels, terms, None)?,
-        Some(path) => {
-            let mut done = None;
-            let written = whole(path, |out| {
-                done = Some(replay(args, &config, dumps, labels, terms, Some(out)));
-                // Events of a replay that failed are not left behind as if they were whole.
-                match done {
-                    Some(Ok(_)) => Ok(()),
-                    _ => Err(std::io::ErrorKind::Interrupted.into()),
-                }
-            });
-            match done {
-                Some(Err(error)) => return Err(error),
-                Some(Ok(done)) => {
-                    written.map_err(|e| CommandError::io(path.display(), e))?;
-                    done
-                }
-                None => return Err(unwritten(path, written)),
-            }
-        }
-    };
+    let done = with_sink(args.events.as_deref(), |events| {
+        with_sink(args.predictions.as_deref(), |predictions| {
+            replay(args, &config, dumps, labels, terms, Sinks { events, predictions })
+        })
+    })?;
     if let Some(path) = &args.json {
         done.write_json(path).map_err(|e| CommandError::io(path.display(), e))?;
     }
@@ -159,14 +158,40 @@ pub fn execute(args: &BacktestArgs) -> Result<(), CommandError> {
     for (what, n) in done.oddities() {
         note(&format!("{n} {what}"));
     }
-    print(&summary(&done.figures, began.elapsed(), Paint::for_stdout()))
+    print(&summary(&done, began.elapsed(), Paint::for_stdout()))
 }
 
-fn unwritten(path: &Path, written: std::io::Result<()>) -> CommandError {
-    let why = written
-        .err()
-        .map_or_else(|| "not written".to_owned(), |e| e.to_string());
-    CommandError::io(path.display(), why)
+/// Does something with a file that has its name only once all is done, or with none.
+fn with_sink<T>(
+    path: Option<&Path>,
+    act: impl FnOnce(Option<&mut BufWriter<File>>) -> Result<T, CommandError>,
+) -> Result<T, CommandError> {
+    let Some(path) = path else { return act(None) };
+    let mut done = None;
+    let written = whole(path, |out| {
+        done = Some(act(Some(out)));
+        // What failed on the way is not left behind as if it were whole.
+        match done {
+            Some(Ok(_)) => Ok(()),
+            _ => Err(std::io::ErrorKind::Interrupted.into()),
+        }
+    });
+    match done {
+        Some(Ok(done)) => written.map(|()| done).map_err(|e| CommandError::io(path.display(), e)),
+        Some(Err(error)) => Err(error),
+        None => {
+            let why = written
+                .err()
+                .map_or_else(|| "not written".to_owned(), |e| e.to_string());
+            Err(CommandError::io(path.display(), why))
+        }
+    }
+}
+
+/// What is written while it runs.
+struct Sinks<'a> {
+    events: Option<&'a mut BufWriter<File>>,
+    predictions: Option<&'a mut BufWriter<File>>,
 }
 
 fn replay(
@@ -175,7 +200,7 @@ fn replay(
     dumps: Vec<(TopicId, Dump)>,
     labels: Option<Labels>,
     terms: Terms,
-    events: Option<&mut BufWriter<std::fs::File>>,
+    sinks: Sinks<'_>,
 ) -> Result<Backtested, CommandError> {
     let sizes: Option<u64> = dumps.iter().map(|(_, d)| d.bytes_total()).sum();
     let bar = bytes_bar("backtest", sizes);
@@ -186,7 +211,8 @@ fn replay(
         labels,
         terms,
         until: args.until.unwrap_or(Timestamp::LATEST),
-        events: events.map(|out| out as &mut dyn Write),
+        events: sinks.events.map(|out| out as &mut dyn Write),
+        predictions: sinks.predictions.map(|out| out as &mut dyn Write),
     };
     let done = backtest.run(&mut |dumps| {
         bar.set_position(dumps.iter().map(|d| d.bytes_taken()).sum());
@@ -195,20 +221,25 @@ fn replay(
     bar.finish_and_clear();
     done.map_err(|error| match error {
         BacktestError::Dump(error) => of_dump(&error),
-        BacktestError::Events(_) => CommandError::new(Exit::Io, error.to_string()),
+        BacktestError::Write(_) => CommandError::new(Exit::Io, error.to_string()),
         BacktestError::Stopped => CommandError::new(Exit::Interrupted, error.to_string()).help("nothing was written"),
     })
 }
 
-fn of_dump(error: &DumpError) -> CommandError {
+pub(super) fn of_dump(error: &DumpError) -> CommandError {
     let exit = if error.is_bad_data() { Exit::Data } else { Exit::Io };
     CommandError::new(exit, error.to_string())
 }
 
 /// Every dump and the topic of the source it belongs to.
-fn dumps(args: &BacktestArgs, config: &Config) -> Result<Vec<(TopicId, Dump)>, CommandError> {
+pub(super) fn dumps(
+    metrics: &[String],
+    logs: &[String],
+    path_of_config: &Path,
+    config: &Config,
+) -> Result<Vec<(TopicId, Dump)>, CommandError> {
     let mut dumps = Vec::new();
-    let kinds = [("metrics", &args.metrics, true), ("logs", &args.logs, false)];
+    let kinds = [("metrics", metrics, true), ("logs", logs, false)];
     for (kind, named, is_metrics) in kinds {
         for text in named {
             let sources = &config.engine.sources;
@@ -222,7 +253,7 @@ fn dumps(args: &BacktestArgs, config: &Config) -> Result<Vec<(TopicId, Dump)>, C
             let Some((place, path)) = by_topic.or_else(first) else {
                 return Err(
                     CommandError::new(Exit::Config, format!("no source of {kind} is configured"))
-                        .at(args.config.display().to_string())
+                        .at(path_of_config.display().to_string())
                         .expected(format!("a [[source]] whose format is one of {kind}")),
                 );
             };
@@ -264,7 +295,7 @@ fn open_all(path: &str, place: usize, config: &Config, dumps: &mut Vec<(TopicId,
     Ok(())
 }
 
-fn share(of: Share) -> String {
+pub(super) fn share(of: Share) -> String {
     match of.share {
         None => "none to count".into(),
         Some(share) => format!(
@@ -278,14 +309,27 @@ fn share(of: Share) -> String {
     }
 }
 
-fn summary(f: &Figures, took: Duration, paint: Paint) -> String {
+fn probabilities(c: &RowFigures) -> String {
+    format!(
+        "average precision {:.3} (chance {:.3}), Brier score {:.4} (chance {:.4}), reliability error {:.3}",
+        c.average_precision, c.base_rate, c.brier, c.brier_of_base_rate, c.reliability_error
+    )
+}
+
+/// Warnings are above; this is what all precursors together came to.
+fn unusual(f: &Figures) -> String {
+    format!("{} foretold, {:.2} false a day", share(f.recall), f.false_per_day)
+}
+
+fn summary(done: &Backtested, took: Duration, paint: Paint) -> String {
+    let f = &done.figures;
     let row = |name: &str, value: String| vec![name.to_owned(), value];
     let span = |s: f64| duration(Duration::try_from_secs_f64(s).unwrap_or_default());
     let lead = f.lead_s.map_or_else(
         || "nothing was foretold".to_owned(),
         |(low, median, high)| format!("{} median, 80 % between {} and {}", span(median), span(low), span(high)),
     );
-    let rows = [
+    let mut rows = vec![
         row("foretold", share(f.recall)),
         row(
             "by chance",
@@ -298,6 +342,12 @@ fn summary(f: &Figures, took: Duration, paint: Paint) -> String {
         ),
         row("lead time", lead),
     ];
+    rows.extend(
+        done.calibration
+            .as_ref()
+            .map(|c| row("probabilities", probabilities(c))),
+    );
+    rows.extend(done.unusual.as_ref().map(|u| row("all precursors", unusual(u))));
     let mut classes = vec![
         ["class", "foretold", "median lead", "seen by own rules"]
             .map(str::to_owned)

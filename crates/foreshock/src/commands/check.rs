@@ -7,7 +7,8 @@ use foreshock_kafka::{BrokerView, Cadence, TopicView, look};
 
 use crate::config::{Config, Secrets};
 use crate::error::{CommandError, Exit};
-use crate::screen::{Paint, Style, print, table};
+use crate::model;
+use crate::screen::{Paint, Style, duration, print, table};
 
 /// Inputs must be kept at least this many snapshot intervals: what a restart reads again, with room for an outage.
 const SNAPSHOTS_KEPT: u32 = 10;
@@ -77,12 +78,14 @@ impl Finding {
 /// 78 where the file is wrong or a topic won't do, 74 where no broker answers.
 pub fn execute(args: &CheckArgs) -> Result<(), CommandError> {
     let secrets = if args.offline { Secrets::Leave } else { Secrets::Read };
-    let config = Config::load(&args.config, secrets)?;
+    let mut config = Config::load(&args.config, secrets)?;
+    let learned = model::of_config(&mut config);
     let mut findings = vec![Finding::new(
         Standing::Ok,
         args.config.display().to_string(),
         summary(&config),
     )];
+    findings.extend(of_model(&config, learned));
     let mut unreachable = None;
     if !args.offline {
         let topics = topics(&config);
@@ -115,6 +118,24 @@ pub fn execute(args: &CheckArgs) -> Result<(), CommandError> {
         );
     }
     Ok(())
+}
+
+/// The model, where one is named.
+fn of_model(config: &Config, learned: Result<(), CommandError>) -> Option<Finding> {
+    let dir = config.model.as_ref()?.display().to_string();
+    Some(match (learned, &config.engine.predictor) {
+        (Err(error), _) => Finding::new(Standing::Fail, dir, error.to_string()),
+        (Ok(()), Some(model)) => {
+            let horizon = Duration::from_millis(model.horizon_ms.unsigned_abs());
+            let series = model.schema.series.len();
+            let what = format!(
+                "foresees failures within {}, from {series} series and templates",
+                duration(horizon)
+            );
+            Finding::new(Standing::Ok, dir, what)
+        }
+        (Ok(()), None) => return None,
+    })
 }
 
 fn summary(config: &Config) -> String {

@@ -10,6 +10,7 @@ pub mod replay;
 pub mod run;
 pub mod score;
 pub mod templates;
+pub mod train;
 
 use crate::cli::Command;
 use crate::error::CommandError;
@@ -23,6 +24,7 @@ pub fn execute(command: Command) -> Result<(), CommandError> {
         Command::Demo(args) => demo::execute(&args),
         Command::Run(args) => run::execute(&args),
         Command::Check(args) => check::execute(&args),
+        Command::Train(args) => train::execute(&args),
         Command::Backtest(args) => backtest::execute(&args),
         Command::Score(args) => score::execute(&args),
         Command::Templates(args) => templates::execute(&args),

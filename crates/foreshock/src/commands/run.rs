@@ -10,6 +10,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::config::{Config, Secrets};
 use crate::error::{CommandError, Exit};
 use crate::http;
+use crate::model;
 use crate::service::{Plan, Workers, wall_clock};
 use crate::vitals::Vitals;
 
@@ -36,13 +37,14 @@ pub struct RunArgs {
 /// # Errors
 /// When the configuration is wrong, the address is taken, or a worker can't go on.
 pub fn execute(args: &RunArgs) -> Result<(), CommandError> {
-    let config = Config::load(&args.config, Secrets::Read)?;
+    let mut config = Config::load(&args.config, Secrets::Read)?;
+    model::of_config(&mut config)?;
     let vitals = Arc::new(Vitals::new(config.workers));
     let server = http::Server::start(config.listen, http::router(Arc::clone(&vitals)))
         .map_err(|e| CommandError::io(format!("{} can't be listened on", config.listen), e))?;
     tracing::info!(
         group = config.group, instance = config.instance, workers = config.workers, http = %server.address(),
-        sources = config.engine.sources.len(), "starts"
+        sources = config.engine.sources.len(), model = config.model.as_ref().map(|m| tracing::field::display(m.display())), "starts"
     );
     let logs = (0..config.workers).map(|worker| config.log_settings(worker)).collect();
     let plan = Plan {

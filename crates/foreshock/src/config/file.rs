@@ -27,9 +27,18 @@ pub(super) struct File {
     #[serde(default)]
     pub(super) failure: FailureConfig,
     #[serde(default)]
+    pub(super) predict: Predict,
+    #[serde(default)]
     pub(super) http: Http,
     #[serde(default)]
     pub(super) limits: Limits,
+}
+
+/// Table `predict`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Predict {
+    pub(super) model: Option<PathBuf>,
 }
 
 /// What `replay` needs of a file: the connection. Other tables may be there and are not looked at.

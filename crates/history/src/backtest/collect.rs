@@ -4,9 +4,9 @@
 use std::collections::BTreeMap;
 
 use foreshock_domain::{
-    Channel, Entity, Event, EventAction, EventKind, IncidentId, Millis, SignalRecord, Source, Timestamp,
+    Channel, Entity, Event, EventAction, EventKind, Grade, IncidentId, Millis, SignalRecord, Source, Timestamp,
 };
-use foreshock_engine::{Destination, Output};
+use foreshock_engine::{Destination, Moment, Output};
 use foreshock_stats::harmonic_mean_surprise;
 use foreshock_wire::{event, signals};
 
@@ -20,6 +20,8 @@ const POINTS_MAX: usize = 240;
 const SIGNALS_MAX: usize = 6;
 /// Episodes kept; what comes after is counted only.
 const EPISODES_MAX: usize = 200_000;
+/// Predictions kept, for a reliability diagram.
+const PREDICTIONS_MAX: usize = 5_000_000;
 /// What is shown after a failure's onset, as a share of the horizon.
 const AFTER: f64 = 0.1;
 
@@ -28,8 +30,12 @@ const AFTER: f64 = 0.1;
 pub struct Alert {
     /// When, in event time.
     pub at: Timestamp,
-    /// How strange it was then: surprise, −log10 p.
+    /// How strange it was then: surprise, −log10 p; of [`Collected::warnings`], how probable a failure was.
     pub score: f64,
+    /// What it was worth.
+    pub grade: Grade,
+    /// Probability of a failure that it was told with.
+    pub probability: Option<f64>,
 }
 
 /// What a precursor was told with.
@@ -74,6 +80,8 @@ pub struct Seen {
 pub struct Before {
     /// Time from the onset in milliseconds (negative before it), and the fused surprise of that window.
     pub points: Vec<(Millis, f64)>,
+    /// Likewise, and the probability of a failure that was predicted then.
+    pub probabilities: Vec<(Millis, f64)>,
     /// Strongest signals of that time: what, when first, at most how surprising; strongest first.
     pub signals: Vec<(Kind, Timestamp, f64)>,
 }
@@ -91,6 +99,62 @@ pub struct Collected {
     pub spans: BTreeMap<Entity, (Timestamp, Timestamp)>,
     /// Episodes beyond what is kept.
     pub episodes_dropped: u64,
+    /// What a model said of every window.
+    pub predictions: Predictions,
+}
+
+/// Predictions of every window, as far as they are kept.
+#[derive(Debug, Default)]
+pub struct Predictions {
+    /// Names by place.
+    pub entities: Vec<Entity>,
+    of: BTreeMap<Entity, u32>,
+    /// Place of the entity, end of the window, probability.
+    pub rows: Vec<(u32, Timestamp, f32)>,
+    /// Rows beyond what is kept.
+    pub dropped: u64,
+}
+
+impl Predictions {
+    #[allow(clippy::cast_possible_truncation)] // a probability for a diagram
+    fn take(&mut self, moment: Moment) {
+        let Some(probability) = moment.probability else { return };
+        if self.rows.len() >= PREDICTIONS_MAX {
+            self.dropped += 1;
+            return;
+        }
+        let next = u32::try_from(self.entities.len()).unwrap_or(u32::MAX);
+        let place = *self.of.entry(moment.entity.clone()).or_insert(next);
+        if place == next {
+            self.entities.push(moment.entity);
+        }
+        self.rows.push((place, moment.at, probability as f32));
+    }
+}
+
+impl Collected {
+    /// The same of warnings alone: alerts of that grade, ranked by the probability that they were told with.
+    #[must_use]
+    pub fn warnings(&self) -> Self {
+        let of = |e: &Episode| {
+            let warns = e.alerts.iter().filter(|a| a.grade >= Grade::Warning);
+            let alerts: Vec<Alert> = warns
+                .map(|a| Alert {
+                    score: a.probability.unwrap_or(0.0),
+                    ..*a
+                })
+                .collect();
+            (!alerts.is_empty()).then(|| Episode { alerts, ..e.clone() })
+        };
+        Self {
+            episodes: self.episodes.iter().filter_map(of).collect(),
+            seen: self.seen.clone(),
+            before: self.before.clone(),
+            spans: self.spans.clone(),
+            episodes_dropped: self.episodes_dropped,
+            predictions: Predictions::default(),
+        }
+    }
 }
 
 /// Gathers from outputs as they are committed.
@@ -145,8 +209,41 @@ impl<'a> Collector<'a> {
                     self.take_window(&window);
                 }
             }
+            Destination::Moments => {
+                if let Ok(moment) = Moment::decode(&output.value) {
+                    self.take_moment(moment);
+                }
+            }
             Destination::DeadLetters => {}
         }
+    }
+
+    fn take_moment(&mut self, moment: Moment) {
+        if let Some(probability) = moment.probability {
+            let apart_ms = self.span_ms() / POINTS_MAX as Millis;
+            for place in self.of_entity.get(moment.entity.as_str()).into_iter().flatten() {
+                let from_onset = moment.at - self.labels[*place].onset;
+                if from_onset >= -self.horizon_ms && from_onset <= self.after_ms() {
+                    add_point(
+                        &mut self.out.before[*place].probabilities,
+                        from_onset,
+                        probability,
+                        apart_ms,
+                    );
+                }
+            }
+        }
+        self.out.predictions.take(moment);
+    }
+
+    /// What is shown after an onset.
+    #[allow(clippy::cast_precision_loss, clippy::cast_possible_truncation)] // a few percent of a horizon
+    fn after_ms(&self) -> Millis {
+        (self.horizon_ms as f64 * AFTER) as Millis
+    }
+
+    fn span_ms(&self) -> Millis {
+        self.horizon_ms + self.after_ms()
     }
 
     fn take_event(&mut self, event: &Event) {
@@ -190,12 +287,21 @@ impl<'a> Collector<'a> {
         }
         self.open.insert(event.incident_id, self.out.episodes.len());
         let kinds = event.contributors.iter().map(|c| kind(c.source, &c.name, c.channel));
+        let foreseen = event
+            .precursor
+            .iter()
+            .flat_map(|p| &p.prediction)
+            .flat_map(|p| &p.grounds);
+        let foreseen = foreseen.map(|g| Kind {
+            name: g.name.to_string(),
+            channel: "prediction".into(),
+        });
         self.out.episodes.push(Episode {
             entity: event.entity.clone(),
             alerts: vec![alert(event)],
             ended: None,
             why: event.why.clone(),
-            kinds: kinds.collect(),
+            kinds: kinds.chain(foreseen).collect(),
         });
     }
 
@@ -206,8 +312,7 @@ impl<'a> Collector<'a> {
         let Some(places) = self.of_entity.get(window.entity.as_str()) else {
             return;
         };
-        #[allow(clippy::cast_precision_loss, clippy::cast_possible_truncation)] // a few percent of a horizon
-        let after_ms = (self.horizon_ms as f64 * AFTER) as Millis;
+        let (after_ms, apart_ms) = (self.after_ms(), self.span_ms() / POINTS_MAX as Millis);
         for place in places {
             let from_onset = window.end - self.labels[*place].onset;
             if from_onset < -self.horizon_ms || from_onset > after_ms {
@@ -216,11 +321,7 @@ impl<'a> Collector<'a> {
             let before = &mut self.out.before[*place];
             let surprises = window.signals.iter().map(|s| s.score().surprise());
             let surprise = harmonic_mean_surprise(surprises, window.tested);
-            before.add_point(
-                from_onset,
-                surprise,
-                (self.horizon_ms + after_ms) / POINTS_MAX as Millis,
-            );
+            add_point(&mut before.points, from_onset, surprise, apart_ms);
             if from_onset <= 0 {
                 for signal in &window.signals {
                     before.add_signal(
@@ -234,15 +335,15 @@ impl<'a> Collector<'a> {
     }
 }
 
-impl Before {
-    /// Windows closer together than `apart_ms`, also those of several inputs, share the point of the strangest.
-    fn add_point(&mut self, at: Millis, surprise: f64, apart_ms: Millis) {
-        match self.points.last_mut() {
-            Some(last) if (at - last.0).abs() < apart_ms.max(1) => last.1 = last.1.max(surprise),
-            _ => self.points.push((at, surprise)),
-        }
+/// Windows closer together than `apart_ms`, also those of several inputs, share the point of the strangest.
+fn add_point(points: &mut Vec<(Millis, f64)>, at: Millis, y: f64, apart_ms: Millis) {
+    match points.last_mut() {
+        Some(last) if (at - last.0).abs() < apart_ms.max(1) => last.1 = last.1.max(y),
+        _ => points.push((at, y)),
     }
+}
 
+impl Before {
     fn add_signal(&mut self, kind: Kind, at: Timestamp, surprise: f64) {
         match self.signals.iter_mut().find(|s| s.0 == kind) {
             Some(known) => known.2 = known.2.max(surprise),
@@ -257,6 +358,11 @@ fn alert(event: &Event) -> Alert {
     Alert {
         at: event.observed_at,
         score: event.score.surprise(),
+        grade: event.precursor.as_ref().map_or(Grade::Info, |p| p.grade),
+        probability: event
+            .precursor
+            .as_ref()
+            .and_then(|p| Some(p.prediction.as_ref()?.probability)),
     }
 }
 

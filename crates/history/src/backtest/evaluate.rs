@@ -11,7 +11,7 @@
 use std::collections::BTreeMap;
 
 use foreshock_domain::{Entity, Millis, Timestamp};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::collect::{Alert, Collected, Episode, Kind};
 use crate::labels::Label;
@@ -42,7 +42,7 @@ pub struct Terms {
 }
 
 /// A share with its 95 % interval (Wilson, JASA 22, 1927).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Share {
     /// How many.
     pub hits: usize,
@@ -199,6 +199,8 @@ pub struct Figures {
     pub classes: Vec<ClassRow>,
     /// By failure, in order of onset.
     pub failures: Vec<FailureRow>,
+    /// What alerts are ranked by: `surprise` or `probability`.
+    pub ranked_by: &'static str,
     /// By threshold, ascending.
     pub curve: Vec<CurvePoint>,
     /// By kind of signal, those before failures first.
@@ -286,6 +288,7 @@ pub fn evaluate(terms: &Terms, labels: &[Label], merged: usize, collected: &Coll
         .map(|(name, o)| (name, count(o)))
         .into(),
         classes: class_rows(terms, &failures),
+        ranked_by: "surprise",
         curve: curve(terms, &targets, &all, collected, (from, last, days)),
         kinds: kind_rows(collected, &outcomes),
         failures,

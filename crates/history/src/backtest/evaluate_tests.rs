@@ -1,5 +1,7 @@
 use super::*;
+
 use crate::backtest::collect::{Before, Seen};
+use foreshock_domain::Grade;
 
 const MINUTE: i64 = 60_000;
 
@@ -25,6 +27,8 @@ fn episode(entity: &str, alerts: &[(i64, f64)]) -> Episode {
             .map(|(m, score)| Alert {
                 at: at(*m),
                 score: *score,
+                grade: Grade::Info,
+                probability: None,
             })
             .collect(),
         ended: None,

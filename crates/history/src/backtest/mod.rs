@@ -16,13 +16,17 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use foreshock_domain::Timestamp;
-use foreshock_engine::{Counters, Destination, Engine, EngineConfig, EpochReport, Output, TopicId, run};
+use foreshock_engine::{
+    Counters, Destination, Engine, EngineConfig, EpochReport, Moment, Observe, Output, TopicId, run,
+};
 
 use serde::Serialize;
 
 use crate::dump::{Dump, DumpError};
 use crate::dump_log::DumpLog;
 use crate::labels::{Label, Labels};
+use crate::train::judge::{self, RowFigures};
+use crate::train::rows::FailureSpans;
 use collect::{Collected, Collector};
 use evaluate::{Figures, Outcome, Terms, evaluate};
 
@@ -40,13 +44,19 @@ pub struct Backtest<'a> {
     pub until: Timestamp,
     /// Gets every event as it would be produced, one a line.
     pub events: Option<&'a mut dyn Write>,
+    /// Gets every prediction as CSV: `entity,timestamp,horizon_s,probability`.
+    pub predictions: Option<&'a mut dyn Write>,
 }
 
 /// What came out.
 #[derive(Debug)]
 pub struct Backtested {
-    /// The evaluation.
+    /// The evaluation: of warnings where a model is asked, of all precursors otherwise.
     pub figures: Figures,
+    /// Of all precursors, where a model is asked.
+    pub unusual: Option<Figures>,
+    /// What the predictions of single windows were worth, where a model is asked.
+    pub calibration: Option<RowFigures>,
     /// What the engine counted: late, dropped, refused and all else.
     pub counters: Counters,
     labels: Vec<Label>,
@@ -61,9 +71,9 @@ pub enum BacktestError {
     /// A dump can't be read.
     #[error(transparent)]
     Dump(#[from] DumpError),
-    /// The events can't be written.
-    #[error("events can't be written: {0}")]
-    Events(io::Error),
+    /// Events or predictions can't be written.
+    #[error("{0}")]
+    Write(io::Error),
     /// Somebody stopped it.
     #[error("stopped before the end of the dumps")]
     Stopped,
@@ -78,15 +88,12 @@ impl Backtest<'_> {
         let is_labelled = self.labels.is_some();
         let labels = self.labels.unwrap_or_default();
         let mut collector = Collector::new(&labels.failures, self.terms.horizon_ms);
-        let (mut events, mut failed, mut stopped) = (self.events, None, false);
+        let (mut failed, mut stopped) = (None, false);
+        let mut sinks = Sinks::new(self.events, self.predictions, &self.config)?;
         let mut written = |output: &Output| {
             collector.take(output);
-            if let Some(out) = events.as_mut()
-                && matches!(output.to, Destination::Anomalies | Destination::Failures)
-                && failed.is_none()
-            {
-                let line = out.write_all(&output.value).and_then(|()| out.write_all(b"\n"));
-                failed = line.err();
+            if failed.is_none() {
+                failed = sinks.write(output).err();
             }
         };
         let mut progress = |dumps: &[Dump]| {
@@ -97,13 +104,18 @@ impl Backtest<'_> {
         let tick_every_ms = self.config.tick_every_ms;
         let mut log = DumpLog::new(self.dumps, tick_every_ms, &mut written, &mut progress).until(self.until);
         let mut counters = Counters::default();
-        run(&mut log, &mut Engine::new(self.config), &mut |report| {
+        let mut config = self.config;
+        let asks = config.predictor.is_some();
+        if asks {
+            Arc::make_mut(&mut config).observe = Observe::Predictions;
+        }
+        run(&mut log, &mut Engine::new(config), &mut |report| {
             if let EpochReport::Committed { counters: of_epoch, .. } = report {
                 counters += *of_epoch;
             }
         })?;
         if let Some(error) = failed {
-            return Err(BacktestError::Events(error));
+            return Err(BacktestError::Write(error));
         }
         if stopped {
             return Err(BacktestError::Stopped);
@@ -116,9 +128,21 @@ impl Backtest<'_> {
             collected.before = vec![collect::Before::default(); own.failures.len()];
             (own.failures, own.merged)
         };
-        let (figures, outcomes) = evaluate(&self.terms, &failures, merged, &collected);
+        let calibration = asks.then(|| calibration(&self.terms, &failures, &collected.predictions));
+        let (mut figures, mut outcomes) = evaluate(&self.terms, &failures, merged, &collected);
+        let mut unusual = None;
+        if asks {
+            let mut warnings = collected.warnings();
+            warnings.predictions = std::mem::take(&mut collected.predictions);
+            collected = warnings;
+            unusual = Some(figures);
+            (figures, outcomes) = evaluate(&self.terms, &failures, merged, &collected);
+            figures.ranked_by = "probability";
+        }
         Ok(Backtested {
             figures,
+            unusual,
+            calibration,
             counters,
             labels: failures,
             collected,
@@ -126,6 +150,78 @@ impl Backtest<'_> {
             horizon_ms: self.terms.horizon_ms,
         })
     }
+}
+
+/// Where a replay writes to as it goes.
+struct Sinks<'a> {
+    events: Option<&'a mut dyn Write>,
+    predictions: Option<csv::Writer<&'a mut dyn Write>>,
+    horizon_s: String,
+}
+
+impl<'a> Sinks<'a> {
+    fn new(
+        events: Option<&'a mut dyn Write>,
+        predictions: Option<&'a mut dyn Write>,
+        config: &EngineConfig,
+    ) -> Result<Self, BacktestError> {
+        let mut predictions = predictions.map(csv::Writer::from_writer);
+        if let Some(out) = &mut predictions {
+            let head = out.write_record(["entity", "timestamp", "horizon_s", "probability"]);
+            head.map_err(|e| BacktestError::Write(e.into()))?;
+        }
+        #[allow(clippy::cast_precision_loss)] // milliseconds of a horizon
+        let horizon_s = config.predictor.as_ref().map_or(0.0, |m| m.horizon_ms as f64 / 1e3);
+        Ok(Self {
+            events,
+            predictions,
+            horizon_s: horizon_s.to_string(),
+        })
+    }
+
+    fn write(&mut self, output: &Output) -> io::Result<()> {
+        match output.to {
+            Destination::Anomalies | Destination::Failures => {
+                if let Some(out) = &mut self.events {
+                    out.write_all(&output.value)?;
+                    out.write_all(b"\n")?;
+                }
+            }
+            Destination::Moments => {
+                if let Some(out) = &mut self.predictions
+                    && let Ok(moment) = Moment::decode(&output.value)
+                    && let Some(probability) = moment.probability
+                {
+                    let at = foreshock_wire::time::format_rfc3339(moment.at);
+                    let p = probability.to_string();
+                    out.write_record([moment.entity.as_str(), &at, &self.horizon_s, &p])?;
+                }
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+}
+
+/// What the predictions of the scored part were worth by window.
+fn calibration(terms: &Terms, failures: &[Label], predictions: &collect::Predictions) -> RowFigures {
+    let spans = FailureSpans::new(failures, &terms.apart);
+    let mut last = vec![Timestamp::MIN; predictions.entities.len()];
+    for (entity, at, _) in &predictions.rows {
+        let last = &mut last[*entity as usize];
+        *last = (*last).max(*at);
+    }
+    let known: Vec<(f64, bool, f64)> = predictions
+        .rows
+        .iter()
+        .filter(|r| r.1 >= terms.from)
+        .filter_map(|(entity, at, p)| {
+            let place = *entity as usize;
+            let target = spans.target(&predictions.entities[place], *at, terms.horizon_ms, last[place]);
+            Some((f64::from(*p), target.came()?, 1.0))
+        })
+        .collect();
+    judge::of_known(&known)
 }
 
 /// What the engine saw, as labels.
@@ -148,6 +244,8 @@ impl Backtested {
         whole(path, |out| {
             let report = Report {
                 figures: &self.figures,
+                calibration: self.calibration.as_ref(),
+                all_precursors: self.unusual.as_ref(),
                 counters: self.counters.entries().into_iter().collect(),
             };
             serde_json::to_writer_pretty(&mut *out, &report)?;
@@ -183,6 +281,10 @@ impl Backtested {
 struct Report<'a> {
     #[serde(flatten)]
     figures: &'a Figures,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    calibration: Option<&'a RowFigures>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    all_precursors: Option<&'a Figures>,
     counters: BTreeMap<&'static str, u64>,
 }
 

@@ -72,6 +72,7 @@ fn backtest(text: &str, labels: Option<Labels>, events: Option<&mut dyn Write>) 
         terms: terms(),
         until: Timestamp::LATEST,
         events,
+        predictions: None,
     };
     backtest.run(&mut |_| true)
 }
@@ -143,6 +144,7 @@ fn a_shorter_dump_gives_the_same_beginning() {
         terms: terms(),
         until,
         events: Some(&mut cut),
+        predictions: None,
     };
     shorter.run(&mut |_| true).unwrap();
     assert!(!cut.is_empty() && whole.starts_with(&cut));
@@ -188,6 +190,7 @@ fn bad_lines_say_where_and_stopping_leaves_no_result() {
         terms: terms(),
         until: Timestamp::LATEST,
         events: None,
+        predictions: None,
     };
     assert!(matches!(stopped.run(&mut |_| false), Err(BacktestError::Stopped)));
     let folder = tempfile::TempDir::new().unwrap();
