@@ -26,7 +26,7 @@ use crate::dump::{Dump, DumpError};
 use crate::dump_log::DumpLog;
 use crate::labels::{Label, Labels};
 use crate::train::judge::{self, RowFigures};
-use crate::train::rows::FailureSpans;
+use crate::train::rows::{FailureSpans, Known};
 use collect::{Collected, Collector};
 use evaluate::{Figures, Outcome, Terms, evaluate};
 
@@ -211,13 +211,16 @@ fn calibration(terms: &Terms, failures: &[Label], predictions: &collect::Predict
         let last = &mut last[*entity as usize];
         *last = (*last).max(*at);
     }
+    let until = spans.known_until(last.iter().copied().max().unwrap_or(Timestamp::MIN));
     let known: Vec<(f64, bool, f64)> = predictions
         .rows
         .iter()
         .filter(|r| r.1 >= terms.from)
         .filter_map(|(entity, at, p)| {
             let place = *entity as usize;
-            let target = spans.target(&predictions.entities[place], *at, terms.horizon_ms, last[place]);
+            let seen = last[place];
+            let known = Known { seen, until };
+            let target = spans.target(&predictions.entities[place], *at, terms.horizon_ms, known);
             Some((f64::from(*p), target.came()?, 1.0))
         })
         .collect();

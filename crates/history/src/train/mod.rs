@@ -289,10 +289,9 @@ impl Fitting {
         let model = self.whole(&rows, &targets, kind, penalty, &folds)?;
         step()?;
         let time = |at: Timestamp| foreshock_wire::time::format_rfc3339(at);
-        let end = rows.last.iter().copied().max().unwrap_or(Timestamp::MIN);
         let all: usize = (0..rows.entities.len()).map(|e| rows.onsets(index(e)).count()).sum();
         let figures = TrainFigures {
-            data: (time(edges[0]), time(end)),
+            data: (time(edges[0]), time(rows.end)),
             windows: rows.seen,
             rows: rows.rows.len(),
             entities: rows.entities.len(),

@@ -46,6 +46,17 @@ impl Target {
 #[derive(Debug, Default)]
 pub struct FailureSpans {
     of: HashMap<Entity, Vec<(Timestamp, Timestamp, bool)>>,
+    /// Last onset of all.
+    last: Option<Timestamp>,
+}
+
+/// How far what happened is known.
+#[derive(Clone, Copy, Debug)]
+pub struct Known {
+    /// The entity was last seen then; what became of it after is known only where it failed.
+    pub seen: Timestamp,
+    /// The data and the failures end then, for all: who fails within the next horizon is known of nobody.
+    pub until: Timestamp,
 }
 
 impl FailureSpans {
@@ -61,17 +72,28 @@ impl FailureSpans {
         for spans in of.values_mut() {
             spans.sort();
         }
-        Self { of }
+        let last = failures.iter().map(|f| f.onset).max();
+        Self { of, last }
     }
 
     fn of(&self, entity: &Entity) -> &[(Timestamp, Timestamp, bool)] {
         self.of.get(entity).map_or(&[], Vec::as_slice)
     }
 
-    /// What comes of a moment of an entity that was last seen at `last`.
+    /// Until when failures are known, where the last window of all ends at `data`.
     #[must_use]
-    pub fn target(&self, entity: &Entity, at: Timestamp, horizon_ms: Millis, last: Timestamp) -> Target {
+    pub fn known_until(&self, data: Timestamp) -> Timestamp {
+        self.last.map_or(data, |last| last.max(data))
+    }
+
+    /// What comes of a moment of an entity.
+    #[must_use]
+    pub fn target(&self, entity: &Entity, at: Timestamp, horizon_ms: Millis, known: Known) -> Target {
         let spans = self.of(entity);
+        // Also of those who did fail: else the end of the data would look as if everybody failed.
+        if at + horizon_ms > known.until {
+            return Target::Unknown;
+        }
         if spans.iter().any(|(onset, end, _)| *onset <= at && at <= *end) {
             return Target::Unknown;
         }
@@ -79,7 +101,7 @@ impl FailureSpans {
             Some((onset, _, true)) if *onset - at <= horizon_ms => Target::In(*onset - at),
             Some((onset, ..)) if *onset - at <= horizon_ms => Target::Unknown,
             Some(_) => Target::Survives,
-            None if at + horizon_ms > last => Target::Unknown,
+            None if at + horizon_ms > known.seen => Target::Unknown,
             None => Target::Survives,
         }
     }
@@ -115,6 +137,8 @@ pub struct Rows {
     pub last: Vec<Timestamp>,
     /// First row of all.
     pub first: Option<Timestamp>,
+    /// Last row of all.
+    pub end: Timestamp,
     /// Shares of blocks that are kept: near failures, and elsewhere. Halved as room runs out.
     shares: [f64; 2],
     horizon_ms: Millis,
@@ -127,6 +151,7 @@ impl Rows {
     #[must_use]
     pub fn new(failures: &[Label], apart: &[String], horizon_ms: Millis, cooldown_ms: Millis) -> Self {
         Self {
+            end: Timestamp::MIN,
             shares: [1.0, 1.0],
             horizon_ms,
             cooldown_ms,
@@ -156,6 +181,7 @@ impl Rows {
         };
         let last = &mut self.last[entity as usize];
         *last = moment.at.max(*last);
+        self.end = self.end.max(moment.at);
         self.first = Some(self.first.map_or(moment.at, |f| f.min(moment.at)));
         let near = self.is_near(entity, moment.at);
         let share = self.shares[usize::from(!near)];
@@ -223,8 +249,18 @@ impl Rows {
     #[must_use]
     pub fn target(&self, row: &Row) -> Target {
         let place = row.entity as usize;
+        let known = Known {
+            seen: self.last[place],
+            until: self.known_until(),
+        };
         self.failures
-            .target(&self.entities[place], row.at, self.horizon_ms, self.last[place])
+            .target(&self.entities[place], row.at, self.horizon_ms, known)
+    }
+
+    /// Until when it is known who failed.
+    #[must_use]
+    pub fn known_until(&self) -> Timestamp {
+        self.failures.known_until(self.end)
     }
 
     /// How far ahead is looked.

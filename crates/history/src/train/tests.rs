@@ -207,7 +207,11 @@ struct FailureSpansOf<'a>(&'a [Label]);
 impl FailureSpansOf<'_> {
     fn target(&self, minute: i64) -> Target {
         let spans = rows::FailureSpans::new(self.0, &["kill".to_owned()]);
-        spans.target(&Entity::new("host-1"), at(minute), HORIZON_MS, at(ROWS))
+        let known = rows::Known {
+            seen: at(ROWS),
+            until: at(ROWS),
+        };
+        spans.target(&Entity::new("host-1"), at(minute), HORIZON_MS, known)
     }
 }
 
