@@ -2,6 +2,8 @@
 
 use maud::{Markup, html};
 
+use crate::train::judge::Reliability;
+
 const WIDTH: f64 = 420.0;
 const HEIGHT: f64 = 170.0;
 const LEFT: f64 = 40.0;
@@ -79,6 +81,8 @@ fn percent_ticks() -> Vec<(f64, String)> {
 pub(super) struct Timeline<'a> {
     /// Milliseconds from the onset, surprise.
     pub(super) points: &'a [(i64, f64)],
+    /// Milliseconds from the onset, probability of a failure; empty without a model.
+    pub(super) probabilities: &'a [(i64, f64)],
     /// Spans of precursors, milliseconds from the onset.
     pub(super) episodes: &'a [(i64, i64)],
     pub(super) horizon_ms: i64,
@@ -119,6 +123,10 @@ pub(super) fn timeline(of: &Timeline<'_>) -> Markup {
             path.flag d=(format!("M{0:.1} {TOP}v7l6 -3.5z", a)) {}
         }
         path.line d=(frame.path(of.points.iter().map(|p| (p.0 as f64, p.1)))) {}
+        @if !of.probabilities.is_empty() {
+            path.likely d=(frame.path(of.probabilities.iter().map(|p| (p.0 as f64, p.1 * top)))) {}
+            text.tick x=(round(frame.px(to) + 3.0)) y=(TOP + 4.0) { "1" }
+        }
         line.fell x1=(round(fell)) x2=(round(fell)) y1=(TOP) y2=(base) {}
     };
     frame.draw(of.title, &x_ticks, &y_ticks, &inside)
@@ -161,6 +169,22 @@ pub(super) fn curve(title: &str, points: &[(f64, f64, String)]) -> Markup {
     frame.draw(title, &percent_ticks(), &percent_ticks(), &inside)
 }
 
+/// What came true of what was said, beside the diagonal; the larger a dot, the more windows.
+pub(super) fn reliability(title: &str, of: &[Reliability]) -> Markup {
+    let frame = Frame::new((0.0, 1.0), (0.0, 1.0));
+    let most = of.iter().map(|b| b.rows).fold(1.0, f64::max);
+    let inside = html! {
+        path.grid d=(frame.path([(0.0, 0.0), (1.0, 1.0)].into_iter())) {}
+        path.line d=(frame.path(of.iter().map(|b| (b.said, b.came)))) {}
+        @for b in of {
+            circle.dot cx=(round(frame.px(b.said))) cy=(round(frame.py(b.came))) r=(round(2.0 + 5.0 * (b.rows / most).sqrt())) {
+                title { (format!("said {:.0} %, came {:.0} %, {:.0} windows", b.said * 100.0, b.came * 100.0, b.rows)) }
+            }
+        }
+    };
+    frame.draw(title, &percent_ticks(), &percent_ticks(), &inside)
+}
+
 /// A length of time, short: `45 s`, `12 min`, `3 h`, `2 d`.
 pub(super) fn span(seconds: f64) -> String {
     match seconds {
@@ -194,6 +218,7 @@ mod tests {
         let points = [(-3_600_000, 0.0), (-10, 40.0), (0, f64::INFINITY), (900_000, 2.0)];
         let drawn = timeline(&Timeline {
             points: &points,
+            probabilities: &[(-60_000, 0.5), (0, f64::NAN)],
             episodes: &[(-7_200_000, 0)],
             horizon_ms: 3_600_000,
             end_ms: None,

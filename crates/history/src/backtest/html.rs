@@ -4,8 +4,9 @@ use foreshock_domain::{Millis, Timestamp};
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use super::Backtested;
-use super::chart::{Timeline, curve, histogram, span, timeline};
+use super::chart::{Timeline, curve, histogram, reliability, span, timeline};
 use super::evaluate::{ClassRow, FailureRow, Figures, Outcome, Share};
+use crate::train::judge::RowFigures;
 
 /// Failures drawn; further ones are in the table.
 const DRAWN_MAX: usize = 120;
@@ -32,9 +33,10 @@ pub(super) fn page(of: &Backtested) -> Markup {
                         "a warning counts from " (span(f.lead_s_min)) " to " (span(f.horizon_s)) " before the failure" }
                 }
                 main {
-                    (headline(f))
+                    (headline(of))
                     (failures_drawn(of))
                     (distributions(f))
+                    @if let Some(c) = &of.calibration { (calibration(c)) }
                     (classes(f))
                     (signals(f))
                     (missed(of))
@@ -46,20 +48,27 @@ pub(super) fn page(of: &Backtested) -> Markup {
     }
 }
 
-fn headline(f: &Figures) -> Markup {
+fn headline(of: &Backtested) -> Markup {
+    let f = &of.figures;
+    let told = if of.unusual.is_some() { "warnings" } else { "precursors" };
     let fits = f.false_per_day <= f.budget_per_day;
     let outcome = |name: &str| f.outcomes.get(name).copied().unwrap_or(0);
     html! {
         section.tiles {
             (tile("failures foretold", &percent(f.recall), &format!("{} of {}, {}; by chance {:.0} %", f.recall.hits, f.recall.of, interval(f.recall), f.chance_recall * 100.0), ""))
-            (tile("precision of precursors", &percent(f.precision), &format!("{} of {}, {}", f.precision.hits, f.precision.of, interval(f.precision)), ""))
+            (tile(&format!("precision of {told}"), &percent(f.precision), &format!("{} of {}, {}", f.precision.hits, f.precision.of, interval(f.precision)), ""))
             (tile("false alarms a day", &number(f.false_per_day), &format!("in the whole deployment, {} asked for; {} a day and entity", number(f.budget_per_day), number(f.false_per_entity_day)), if fits { "good" } else { "bad" }))
             @match f.lead_s {
                 Some((low, median, high)) => (tile("lead time", &span(median), &format!("median; 80 % between {} and {}", span(low), span(high)), "")),
                 None => (tile("lead time", "none", "nothing was foretold", "")),
             }
         }
-        p.note { (outcome("late")) " precursors came too late, " (outcome("symptom")) " opened inside a failure, of " (outcome("unknown"))
+        @if let Some(u) = &of.unusual {
+            p.note { "These are the warnings of the model. All precursors, the merely unusual among them, foretold " (percent(u.recall)) " (" (u.recall.hits) " of "
+                (u.recall.of) ", by chance " (format!("{:.0} %", u.chance_recall * 100.0)) ") with precision " (percent(u.precision)) " and "
+                (number(u.false_per_day)) " false alarms a day." }
+        }
+        p.note { (outcome("late")) " " (told) " came too late, " (outcome("symptom")) " opened inside a failure, of " (outcome("unknown"))
             " the data ends before anybody knows. They count neither way." }
         @if f.left_out.merged + f.left_out.before + f.left_out.after + f.left_out.unknown_count > 0 {
             p.note { "Labels left out: " (f.left_out.before) " from before the scored part, " (f.left_out.after) " from after the data, "
@@ -79,6 +88,7 @@ fn failures_drawn(of: &Backtested) -> Markup {
         section {
             h2 { "The time before each failure" }
             p.note { "The line is the surprise of the entity's windows (−log10 p, the harmonic mean of its signals). "
+                @if of.calibration.is_some() { span.key-likely { "Green" } " is the probability of a failure that the model gave. " }
                 span.key-warned { "amber" } " a precursor is open, " span.key-fell { "red" } " it has failed." }
             div.timelines {
                 @for row in of.figures.failures.iter().take(DRAWN_MAX) { (failure_drawn(of, row)) }
@@ -113,6 +123,7 @@ fn failure_drawn(of: &Backtested, row: &FailureRow) -> Markup {
             figcaption { strong { (row.entity) } " " (row.class) " · " (day(&row.onset)) " · " (verdict) }
             (timeline(&Timeline {
                 points: &before.points,
+                probabilities: &before.probabilities,
                 episodes: &spans,
                 horizon_ms: of.horizon_ms,
                 end_ms: label.end.map(inside),
@@ -129,7 +140,8 @@ fn distributions(f: &Figures) -> Markup {
         .iter()
         .map(|p| {
             let text = format!(
-                "surprise from {:.1}: {:.0} % foretold, precision {:.0} %, {} false a day",
+                "{} from {:.2}: {:.0} % foretold, precision {:.0} %, {} false a day",
+                f.ranked_by,
                 p.threshold,
                 p.recall * 100.0,
                 p.precision * 100.0,
@@ -146,9 +158,31 @@ fn distributions(f: &Figures) -> Markup {
                 @else { (histogram("Lead times", &f.leads_s, f.horizon_s)) }
             }
             figure {
-                figcaption { strong { "Precision against recall" } " at the minimum lead, by the surprise from which alerts count" }
+                figcaption { strong { "Precision against recall" } " at the minimum lead, by the " (f.ranked_by) " from which alerts count" }
                 @if points.is_empty() { p.note { "No precursor was told." } }
                 @else { (curve("Precision against recall", &points)) p.axes { "across: failures foretold; up: precursors that a failure followed" } }
+            }
+        }
+    }
+}
+
+/// Whether what the model said came true as often as it said.
+fn calibration(of: &RowFigures) -> Markup {
+    html! {
+        section.pair {
+            figure {
+                figcaption { strong { "Reliability" } " of the predicted probabilities" }
+                (reliability("Reliability", &of.reliability))
+                p.axes { "across: probability said; up: share of windows that a failure followed" }
+            }
+            figure {
+                figcaption { strong { "Predictions" } " window by window" }
+                table { tbody {
+                    tr { td { "windows judged" } td.n { (format!("{:.0}", of.rows)) } }
+                    tr { td { "average precision" } td.n { (format!("{:.3}, by chance {:.3}", of.average_precision, of.base_rate)) } }
+                    tr { td { "Brier score" } td.n { (format!("{:.4}, always the base rate {:.4}", of.brier, of.brier_of_base_rate)) } }
+                    tr { td { "reliability error" } td.n { (format!("{:.3}", of.reliability_error)) } }
+                } }
             }
         }
     }
@@ -224,10 +258,10 @@ fn false_alarms(of: &Backtested) -> Markup {
             h2 { "False alarms" }
             @if falses.is_empty() { p.note { "None." } } @else {
                 table {
-                    thead { tr { th { "entity" } th { "opened" } th.n { "surprise" } th { "what it said" } } }
+                    thead { tr { th { "entity" } th { "opened" } th.n { (of.figures.ranked_by) } th { "what it said" } } }
                     tbody { @for e in falses.iter().take(FALSE_MAX) {
                         @if let Some(first) = e.alerts.first() {
-                            tr { td { (e.entity.as_str()) } td { (day(&foreshock_wire::time::format_rfc3339(first.at))) } td.n { (format!("{:.1}", first.score)) } td.why { (shortened(&e.why)) } }
+                            tr { td { (e.entity.as_str()) } td { (day(&foreshock_wire::time::format_rfc3339(first.at))) } td.n { (format!("{:.2}", first.score)) } td.why { (shortened(&e.why)) } }
                         }
                     } }
                 }
