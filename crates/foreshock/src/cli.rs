@@ -57,7 +57,7 @@ pub enum Command {
     Templates(templates::TemplatesArgs),
     /// Send dumps into Kafka topics at real or multiplied speed
     Replay(replay::ReplayArgs),
-    /// What the stored state of each partition holds
+    /// What a model or the stored state of each partition holds
     Inspect(inspect::InspectArgs),
     /// How fast this machine is
     Bench(bench::BenchArgs),

@@ -10,12 +10,15 @@ use clap::Args;
 use foreshock_domain::text::printable;
 use foreshock_engine::{Assignment, Engine, EngineConfig, Snapshot, SourceConfig, TopicId, TopicPartition};
 use foreshock_failure::{FailureConfig, Rules};
+use foreshock_history::backtest::evaluate::Share;
+use foreshock_history::train::registry;
 use foreshock_kafka::{look, newest_snapshots};
 use foreshock_wire::Format;
 use serde::{Deserialize, Serialize};
 
 use crate::config::{Config, Secrets};
 use crate::error::{CommandError, Exit};
+use crate::model::of_registry;
 use crate::screen::{print, table};
 
 /// A saved state larger than this was not written by [`save`].
@@ -31,12 +34,17 @@ EXAMPLES
   foreshock inspect --config foreshock.toml --json
   foreshock inspect --config foreshock.toml --save states/
   foreshock inspect states/metrics-0.state
+  foreshock inspect models/shop                           versions of a model, and what each was worth
 
 Reads and changes nothing; the service may run meanwhile. Partitions of inputs hold series, those of the signals topic
 entities.")]
 pub struct InspectArgs {
-    /// A state that --save wrote
-    #[arg(value_name = "STATE", required_unless_present = "config", conflicts_with = "config")]
+    /// A model that `train` wrote, or a state that --save wrote
+    #[arg(
+        value_name = "MODEL|STATE",
+        required_unless_present = "config",
+        conflicts_with = "config"
+    )]
     file: Option<PathBuf>,
 
     /// Configuration file: reads the state topic from the brokers
@@ -84,6 +92,9 @@ struct Header {
 /// # Errors
 /// 65 where a state can't be read, 74 where brokers or files can't, 78 where the configuration is wrong.
 pub fn execute(args: &InspectArgs) -> Result<(), CommandError> {
+    if let Some(dir) = args.file.as_deref().filter(|f| f.is_dir()) {
+        return of_model(dir, args.json);
+    }
     let all = match (&args.config, &args.file) {
         (Some(config), _) => from_brokers(config, args.save.as_deref())?,
         (None, Some(file)) => vec![from_file(file)?],
@@ -95,6 +106,53 @@ pub fn execute(args: &InspectArgs) -> Result<(), CommandError> {
         Some(error) => Err(CommandError::new(Exit::Data, error.clone())
             .help("the service begins such a partition anew, at the snapshot's offset")),
     }
+}
+
+/// The versions of a model, or one of them.
+fn of_model(dir: &Path, as_json: bool) -> Result<(), CommandError> {
+    let resolved = registry::resolve(dir).map_err(|e| of_registry(&e))?;
+    let of = |dir: &Path| registry::manifest(dir).map_err(|e| of_registry(&e));
+    if as_json {
+        let text = serde_json::to_string_pretty(&of(dir)?).map_err(|e| CommandError::new(Exit::Data, e.to_string()))?;
+        return print(&format!("{text}\n"));
+    }
+    let row = |dir: &Path, name: String| -> Result<Vec<String>, CommandError> {
+        let m = of(dir)?;
+        let warned = m.figures.warnings.as_ref();
+        let share = |s: Option<Share>| s.map_or_else(|| "-".into(), |s| format!("{} of {}", s.hits, s.of));
+        Ok(vec![
+            name,
+            m.figures.data.1.clone(),
+            m.figures.failures.to_string(),
+            m.figures.kind.clone(),
+            format!("{:.3}", m.figures.by_row.average_precision),
+            share(warned.map(|w| w.recall)),
+            share(warned.map(|w| w.precision)),
+        ])
+    };
+    let head = [
+        "version",
+        "learned until",
+        "failures",
+        "kind",
+        "average precision",
+        "warned of",
+        "came true",
+    ];
+    let mut rows = vec![head.map(String::from).to_vec()];
+    if resolved == dir {
+        rows.push(row(
+            dir,
+            dir.file_name().unwrap_or_default().to_string_lossy().into_owned(),
+        )?);
+    } else {
+        for version in registry::versions(dir).map_err(|e| of_registry(&e))? {
+            let path = dir.join(version.to_string());
+            let mark = if path == resolved { " (in use)" } else { "" };
+            rows.push(row(&path, format!("{version}{mark}"))?);
+        }
+    }
+    print(&table(&rows))
 }
 
 fn from_brokers(path: &Path, folder: Option<&Path>) -> Result<Vec<Held>, CommandError> {

@@ -127,9 +127,16 @@ pub fn current(dir: &Path) -> Result<Option<u32>, RegistryError> {
 /// When it can't be read, is damaged, or is of another version of the format.
 pub fn load(dir: &Path) -> Result<HazardModel, RegistryError> {
     let path = resolve(dir)?.join(MODEL);
-    let bytes = read(&path)?;
+    decode(&path, &read(&path)?)
+}
+
+/// Reads a model from its bytes; `path` is for messages alone.
+///
+/// # Errors
+/// When they are damaged, or of another version of the format.
+pub fn decode(path: &Path, bytes: &[u8]) -> Result<HazardModel, RegistryError> {
     let bad = |what: String| RegistryError::Data {
-        path: path.clone(),
+        path: path.to_owned(),
         what,
     };
     // The version first: another one may have another shape.
@@ -137,19 +144,32 @@ pub fn load(dir: &Path) -> Result<HazardModel, RegistryError> {
     struct Version {
         version: u32,
     }
-    let Version { version } = serde_json::from_slice(&bytes)
+    let Version { version } = serde_json::from_slice(bytes)
         .map_err(|e| bad(format!("expected a model as `foreshock train` writes it: {e}")))?;
     if version != HAZARD_VERSION {
         return Err(bad(format!(
             "a model of format {version}, expected {HAZARD_VERSION}: train it again with this version of foreshock"
         )));
     }
-    let model: HazardModel = serde_json::from_slice(&bytes)
+    let model: HazardModel = serde_json::from_slice(bytes)
         .map_err(|e| bad(format!("expected a model as `foreshock train` writes it: {e}")))?;
     match model.fault() {
         Some(fault) => Err(bad(format!("the model {fault}"))),
         None => Ok(model),
     }
+}
+
+/// Numbers of all versions, ascending.
+///
+/// # Errors
+/// When the folder can't be read.
+pub fn versions(dir: &Path) -> Result<Vec<u32>, RegistryError> {
+    let entries = fs::read_dir(dir).map_err(io_at(dir))?;
+    let mut versions: Vec<u32> = entries
+        .filter_map(|e| e.ok()?.file_name().to_str()?.parse().ok())
+        .collect();
+    versions.sort_unstable();
+    Ok(versions)
 }
 
 /// Reads the manifest beside a model.
@@ -181,10 +201,7 @@ fn read(path: &Path) -> Result<Vec<u8>, RegistryError> {
 /// When it can't be written; then nothing of it is left.
 pub fn add(dir: &Path, model: &HazardModel, manifest: &Manifest) -> Result<u32, RegistryError> {
     fs::create_dir_all(dir).map_err(io_at(dir))?;
-    let taken = fs::read_dir(dir)
-        .map_err(io_at(dir))?
-        .filter_map(|e| e.ok()?.file_name().to_str()?.parse::<u32>().ok());
-    let version = taken.max().unwrap_or(0) + 1;
+    let version = versions(dir)?.last().map_or(1, |newest| newest + 1);
     let beside = dir.join(format!(".{version}.{}.partial", std::process::id()));
     let written = write_version(&beside, version, model, manifest)
         .and_then(|()| fs::rename(&beside, dir.join(version.to_string())).map_err(io_at(&beside)));

@@ -1,6 +1,8 @@
 //! How fast this machine is, on one core: decoding, models and the whole pipeline, each on data made here, the same on every
 //! machine. Rates are for comparing things in one run; a busy machine makes all of them smaller.
 
+mod training;
+
 use std::hint::black_box;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -34,12 +36,17 @@ const WINDOWS: usize = 64;
 EXAMPLES
   foreshock bench
   foreshock bench --series 100000
+  foreshock bench --train
 
 Prints records or samples per second and nanoseconds for each, and the bytes of state that a series costs.")]
 pub struct BenchArgs {
     /// Series that take turns
     #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..=500_000))]
     pub series: u32,
+
+    /// Train a predictor on a history made here instead: samples a second, peak memory, time to restore the model
+    #[arg(long)]
+    pub train: bool,
 }
 
 /// Numbers that look like noise and are the same everywhere.
@@ -66,6 +73,9 @@ impl Noise {
 /// # Errors
 /// When standard output is closed.
 pub fn execute(args: &BenchArgs) -> Result<(), CommandError> {
+    if args.train {
+        return train();
+    }
     let series = args.series as usize;
     print(&format!(
         "one core, {series} series that take turns; every number is the best of three\n\n"
@@ -105,6 +115,35 @@ pub fn execute(args: &BenchArgs) -> Result<(), CommandError> {
         format!("JSON samples, {state} bytes of state a series, in a snapshot"),
     );
     print(&table(&rows))
+}
+
+fn train() -> Result<(), CommandError> {
+    let m = training::measure()?;
+    let row = |what: &str, value: String| vec![what.to_owned(), value];
+    #[allow(clippy::cast_precision_loss)] // bytes
+    let megabytes = |bytes: u64| format!("{:.1} MB", bytes as f64 / 1e6);
+    print(&table(&[
+        row(
+            "read",
+            format!("{:.0} samples a second", m.samples / m.reading.as_secs_f64()),
+        ),
+        row(
+            "read and fit",
+            format!(
+                "{:.0} samples a second",
+                m.samples / (m.reading + m.fitting).as_secs_f64()
+            ),
+        ),
+        row("fit", format!("{:.1} s", m.fitting.as_secs_f64())),
+        row(
+            "peak memory",
+            m.peak.map_or_else(|| "not told by this system".into(), megabytes),
+        ),
+        row(
+            "restore a model",
+            format!("{:.1} ms, {}", m.restore.as_secs_f64() * 1e3, megabytes(m.bytes)),
+        ),
+    ]))
 }
 
 fn best(mut measure: impl FnMut() -> f64) -> f64 {
