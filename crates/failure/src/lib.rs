@@ -17,6 +17,7 @@ mod cause;
 mod config;
 mod declared;
 mod error;
+mod exhaustion;
 mod glob;
 mod heartbeat;
 mod lines;
@@ -31,6 +32,7 @@ mod watch;
 
 pub use config::{FailureConfig, HeartbeatRule, LogRule, ProbeRule, SloRule};
 pub use error::RuleError;
+pub use exhaustion::{Course, ExhaustionConfig, Resource};
 pub use glob::Glob;
 pub use lines::{FATAL_LINE, FATAL_PATTERNS_VERSION};
 pub use probe::Down;
