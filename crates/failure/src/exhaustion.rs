@@ -268,11 +268,8 @@ mod tests {
 
     #[test]
     fn what_is_left_of_something_falls_to_nothing() {
-        let told = told(
-            0.0,
-            (0..500_u32).map(|i| 1e9 - 2e6 * f64::from(i.saturating_sub(300)) + 1e5 * noise(i)),
-        );
-        assert!(told[499].is_some());
+        let falls = |i: u32| 1e9 - 1.5e6 * f64::from(i.saturating_sub(900)) + 1e5 * noise(i);
+        assert!(told(0.0, (0..1_300).map(falls))[1_299].is_some());
     }
 
     #[test]

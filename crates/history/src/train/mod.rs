@@ -1,7 +1,7 @@
 //! `foreshock train`: dumps through the engine of `run`, its features as rows, failures as labels, a hazard fitted and judged by time.
 //!
 //! Time is cut into five parts, chronological, each with a fifth of the failures. A model of all parts before predicts each part from
-//! the second on, so every prediction that anything is chosen by was made without knowledge of its time: which kind of
+//! the third on, so every prediction that anything is chosen by was made without knowledge of its time: which kind of
 //! model, its calibration, and what warnings are worth at each threshold. Rows whose horizon reaches into a part are not learned
 //! from before it (purge), rows inside failures are none, and means and spreads are those of the rows learned from. The last part
 //! is the examination: kind, calibration and threshold come from the parts before. The model that is kept is then fitted
@@ -34,12 +34,15 @@ use rows::{Rows, Target};
 
 /// Chronological parts; the last is the examination.
 const PARTS: usize = 5;
+/// The first part that is predicted. The second would be predicted from the first alone, in which entities are still learning
+/// what is usual: what such a model is worth says nothing of one that knows more, and would spoil calibration and threshold.
+const PREDICTED: usize = 2;
 /// Failures below which there is nothing to learn from.
 pub const FAILURES_MIN: usize = 6;
 /// Failures from which on trees are tried.
-const FAILURES_FOR_TREES: usize = 20;
+const FAILURES_FOR_TREES: usize = 50;
 /// Strengths of the penalty that are tried, from few to many rows' worth.
-const PENALTIES: [f64; 3] = [10.0, 100.0, 1_000.0];
+const PENALTIES: [f64; 4] = [30.0, 100.0, 300.0, 1_000.0];
 
 /// What to learn from, and what for.
 pub struct Training {
@@ -227,7 +230,7 @@ impl Fitting {
         let edges = edges(&rows, &onsets);
         let with_trees = onsets.len() >= FAILURES_FOR_TREES;
         // Each part but the first by each kind, the penalties on one of them, and the whole.
-        let fits = (PARTS - 1) * if with_trees { 2 } else { 1 } + PENALTIES.len() + 2;
+        let fits = (PARTS - PREDICTED) * if with_trees { 2 } else { 1 } + PENALTIES.len() + 2;
         let mut done = 0;
         let mut step = || {
             done += 1;
@@ -246,7 +249,7 @@ impl Fitting {
             &mut step,
         )?;
         let (mut linear, mut trees, mut mean) = (Vec::new(), Vec::new(), Vec::new());
-        for k in 1..PARTS {
+        for k in PREDICTED..PARTS {
             let span = (edges[k], edges[k + 1]);
             let before = part(k);
             let by_linear = before.odds(self.horizon_ms, Kind::Linear(penalty));
