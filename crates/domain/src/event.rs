@@ -153,6 +153,21 @@ pub struct PrecursorDetail {
     pub lead_s: Option<f64>,
     /// What the model learned from failures said when it was told last; `None` where no model is asked.
     pub prediction: Option<Prediction>,
+    /// The bounded resource that runs out soonest, when it was told last.
+    pub exhaustion: Option<Exhaustion>,
+}
+
+/// A bounded resource that runs out.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Exhaustion {
+    /// `name{label=value}` of the series.
+    pub name: Box<str>,
+    /// Its value.
+    pub value: f64,
+    /// What it can't pass.
+    pub limit: f64,
+    /// Seconds until then, at the pace of now.
+    pub in_s: f64,
 }
 
 /// How probable a failure is, by what was learned from failures.

@@ -25,8 +25,8 @@ pub use clock::{Progress, Tick, Upstream};
 pub use detector::{Detector, Learning};
 pub use entity::{Entity, Labels, Series, SeriesId};
 pub use event::{
-    Contributor, Event, EventAction, EventId, EventKind, FailureDetail, Grade, IncidentId, LogEvidence, PrecededBy,
-    PrecursorDetail, Prediction, PredictionGround, Resolution, Severity, TrackRecord,
+    Contributor, Event, EventAction, EventId, EventKind, Exhaustion, FailureDetail, Grade, IncidentId, LogEvidence,
+    PrecededBy, PrecursorDetail, Prediction, PredictionGround, Resolution, Severity, TrackRecord,
 };
 pub use input::{Input, LabelPairs, Level, LogLine, MetricKind, Sample};
 pub use score::{Channel, Direction, Score, Verdict};

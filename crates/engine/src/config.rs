@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use foreshock_domain::Millis;
-use foreshock_failure::Rules;
 use foreshock_failure::predict::HazardModel;
+use foreshock_failure::{ExhaustionConfig, Rules};
 use foreshock_logs::{Masking, Masks, Miner, SessionIds, Showing, plain_text};
 use foreshock_stats::{AlarmBudget, EpisodeParams};
 use foreshock_wire::Format;
@@ -191,6 +191,8 @@ pub struct EngineConfig {
     pub signals_partitions: u32,
     /// How often ticks are written, in milliseconds of the tick clock.
     pub tick_every_ms: Millis,
+    /// Bounded resources, and how soon they must run out to be told.
+    pub exhaustion: ExhaustionConfig,
     /// What was learned from failures; without it nothing is more than unusual.
     pub predictor: Option<Arc<HazardModel>>,
     /// What is written out of the predictor's inside.
@@ -230,6 +232,7 @@ impl EngineConfig {
             signals_topic: "foreshock.signals".into(),
             signals_partitions: 1,
             tick_every_ms: 5_000,
+            exhaustion: ExhaustionConfig::default(),
             predictor: None,
             observe: Observe::Nothing,
             limits: Limits::default(),

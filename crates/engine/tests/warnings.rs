@@ -205,3 +205,29 @@ fn what_is_learned_from_is_what_is_computed_live() {
     let (unseen, _) = play(config(Some(model(0.5)), Observe::Nothing));
     assert_eq!(unseen, events);
 }
+
+#[test]
+fn what_runs_out_is_told_with_the_time_that_is_left_and_without_any_failure_learned() {
+    let mut config = config(None, Observe::Nothing);
+    config.exhaustion = toml::from_str("[[resource]]\nseries = \"memory\"\nlimit = 2400").unwrap();
+    let (events, _) = play(config);
+    let watched = events
+        .iter()
+        .find(|e| e.precursor.as_ref().is_some_and(|p| p.grade == Grade::Watch))
+        .unwrap();
+    assert_eq!((watched.entity.as_str(), watched.severity), ("b", Severity::Warning));
+    let exhaustion = watched.precursor.as_ref().unwrap().exhaustion.as_ref().unwrap();
+    // It grows by 10 a sample of five seconds, so 400 above 1,000 there are 500 s left.
+    let truly = (2_400.0 - exhaustion.value) / 10.0 * 5.0;
+    assert!((exhaustion.in_s - truly).abs() < truly / 5.0, "{exhaustion:?}, {truly}");
+    assert!(
+        watched.why.contains("on its way to 2400: runs out in"),
+        "{}",
+        watched.why
+    );
+    assert!(
+        events
+            .iter()
+            .all(|e| e.entity.as_str() != "a" || e.precursor.as_ref().is_none_or(|p| p.grade == Grade::Info))
+    );
+}

@@ -20,7 +20,7 @@ use foreshock_engine::config::LATENESS_WINDOWS_MAX;
 use foreshock_engine::{
     AlarmConfig, EngineConfig, Limits, LogConfig, SESSION_IDLE_MS, SessionConfig, SourceConfig, Windows,
 };
-use foreshock_failure::Rules;
+use foreshock_failure::{ExhaustionConfig, Rules};
 use foreshock_kafka::{Cadence, ConnectionSettings, Delivery, LogSettings, Topics};
 use foreshock_logs::{MaskError, MaskPart, Masks, SessionIds};
 use foreshock_stats::AlarmBudget;
@@ -39,6 +39,8 @@ const SESSION_TIMEOUT_MAX: Duration = Duration::from_secs(1_800);
 const WIDTH_MS: std::ops::RangeInclusive<i64> = 100..=3_600_000;
 /// A unit of work that is silent for longer is over, or nobody waits for it.
 const SESSION_IDLE_RANGE_MS: std::ops::RangeInclusive<i64> = 1_000..=86_400_000;
+/// Furthest ahead that the end of a resource is looked for, in seconds.
+const EXHAUSTION_HORIZON_S_MAX: u64 = 366 * 86_400;
 /// Series or entities of one partition: what fits into the largest machines.
 const HELD_MAX: usize = 50_000_000;
 /// Brokers refuse longer names.
@@ -293,6 +295,7 @@ fn engine(text: &Text<'_>, file: &file::File) -> Result<EngineConfig, ConfigErro
     engine.windows = windows(text, &file.windows)?;
     engine.alarms = alarms(text, &file.alarms)?;
     engine.limits = limits(text, &file.limits)?;
+    engine.exhaustion = exhaustion(text, &file.exhaustion)?;
     Ok(engine)
 }
 
@@ -404,6 +407,22 @@ fn alarms(text: &Text<'_>, alarms: &file::Alarms) -> Result<AlarmConfig, ConfigE
         out.budget = AlarmBudget { false_alarms_per_day };
     }
     Ok(out)
+}
+
+fn exhaustion(text: &Text<'_>, exhaustion: &ExhaustionConfig) -> Result<ExhaustionConfig, ConfigError> {
+    if exhaustion.horizon_s > EXHAUSTION_HORIZON_S_MAX {
+        return Err(text
+            .wrong("exhaustion.horizon_s", exhaustion.horizon_s.to_string())
+            .expected(format!("at most {EXHAUSTION_HORIZON_S_MAX}, a year; 0 for none")));
+    }
+    for (i, resource) in exhaustion.resource.iter().enumerate() {
+        if !resource.limit.is_finite() {
+            return Err(text
+                .wrong(format!("exhaustion.resource[{i}].limit"), resource.limit.to_string())
+                .expected("a number, in the unit of the series"));
+        }
+    }
+    Ok(exhaustion.clone())
 }
 
 fn limits(text: &Text<'_>, limits: &file::Limits) -> Result<Limits, ConfigError> {

@@ -6,9 +6,9 @@
 //! has [`FailureDetail`]; the fields of a missing detail are left out.
 
 use foreshock_domain::{
-    Channel, Contributor, Direction, Entity, Event, EventAction, EventId, EventKind, FailureDetail, Grade, IncidentId,
-    Level, LogEvidence, PrecededBy, PrecursorDetail, Prediction, PredictionGround, Resolution, Score, Severity, Source,
-    SourcePosition, Timestamp, TrackRecord, Upstream,
+    Channel, Contributor, Direction, Entity, Event, EventAction, EventId, EventKind, Exhaustion, FailureDetail, Grade,
+    IncidentId, Level, LogEvidence, PrecededBy, PrecursorDetail, Prediction, PredictionGround, Resolution, Score,
+    Severity, Source, SourcePosition, Timestamp, TrackRecord, Upstream,
 };
 use serde::{Deserialize, Serialize};
 
@@ -125,6 +125,8 @@ struct Shape {
     lead_s: Option<f64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     prediction: Option<PredictionShape>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    exhaustion: Option<Exhaustion>,
     #[serde(skip_serializing_if = "Option::is_none")]
     class: Option<Box<str>>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -244,6 +246,10 @@ impl Shape {
             resolution: precursor.and_then(|p| p.resolution),
             lead_s: precursor.and_then(|p| p.lead_s).filter(|s| s.is_finite()),
             prediction: precursor.and_then(|p| p.prediction.as_ref()).map(PredictionShape::of),
+            exhaustion: precursor
+                .and_then(|p| p.exhaustion.as_ref())
+                .filter(|e| is_finite(e))
+                .cloned(),
             class: failure.map(|f| f.class.clone()),
             rule: failure.map(|f| f.rule.clone()),
             evidence: failure.map(|f| prefix(&f.evidence, SUMMARY_BYTES_MAX).into()),
@@ -277,6 +283,7 @@ impl Shape {
                 resolution: self.resolution,
                 lead_s: self.lead_s,
                 prediction: self.prediction.map(PredictionShape::domain),
+                exhaustion: self.exhaustion,
             }),
             (EventKind::Precursor, ..) => return Err(DecodeError::new("a precursor, expected grade and threshold")),
         };
@@ -313,6 +320,11 @@ impl Shape {
             failure,
         })
     }
+}
+
+/// JSON has no form for what is not.
+fn is_finite(e: &Exhaustion) -> bool {
+    [e.value, e.limit, e.in_s].iter().all(|x| x.is_finite())
 }
 
 impl PredictionShape {

@@ -2,10 +2,10 @@
 #![allow(clippy::unwrap_used, clippy::panic)] // a test that fails may say so
 
 use foreshock_domain::{
-    Channel, Contributor, Direction, Entity, EntityWindow, Event, EventAction, EventId, EventKind, Fact, FailureDetail,
-    Grade, Incident, IncidentId, Level, LogEvidence, PrecededBy, PrecursorDetail, Prediction, PredictionGround,
-    Progress, Resolution, Score, SeriesId, Severity, Signal, SignalRecord, Source, SourcePosition, TemplateEntry, Tick,
-    Timestamp, TrackRecord, Upstream, VectorEntry, Verdict,
+    Channel, Contributor, Direction, Entity, EntityWindow, Event, EventAction, EventId, EventKind, Exhaustion, Fact,
+    FailureDetail, Grade, Incident, IncidentId, Level, LogEvidence, PrecededBy, PrecursorDetail, Prediction,
+    PredictionGround, Progress, Resolution, Score, SeriesId, Severity, Signal, SignalRecord, Source, SourcePosition,
+    TemplateEntry, Tick, Timestamp, TrackRecord, Upstream, VectorEntry, Verdict,
 };
 use foreshock_wire::{event, signals};
 use jsonschema::Validator;
@@ -217,20 +217,31 @@ prop_compose! {
 fn precursor() -> impl Strategy<Value = PrecursorDetail> {
     let grade = prop::sample::select(vec![Grade::Info, Grade::Watch, Grade::Warning]);
     let resolution = prop::sample::select(vec![Resolution::Confirmed, Resolution::Quiet, Resolution::Silent]);
+    let exhaustion = (text(), -1e9f64..1e9, -1e9f64..1e9, 0.0f64..1e6);
+    let exhaustion = exhaustion.prop_map(|(name, value, limit, in_s)| Exhaustion {
+        name,
+        value,
+        limit,
+        in_s,
+    });
     (
         grade,
         score(),
         option::of(resolution),
         option::of(number()),
         option::of(prediction()),
+        option::of(exhaustion),
     )
-        .prop_map(|(grade, threshold, resolution, lead_s, prediction)| PrecursorDetail {
-            grade,
-            threshold,
-            resolution,
-            lead_s,
-            prediction,
-        })
+        .prop_map(
+            |(grade, threshold, resolution, lead_s, prediction, exhaustion)| PrecursorDetail {
+                grade,
+                threshold,
+                resolution,
+                lead_s,
+                prediction,
+                exhaustion,
+            },
+        )
 }
 
 prop_compose! {
@@ -452,6 +463,7 @@ fn an_event_in_full() {
             resolution: Some(Resolution::Confirmed),
             lead_s: Some(1_800.0),
             prediction: None,
+            exhaustion: None,
         }),
         failure: None,
     };

@@ -1,6 +1,6 @@
 use foreshock_domain::{
-    Channel, Entity, EntityWindow, Event, EventAction, EventKind, FailureDetail, Grade, IncidentId, Millis, PrecededBy,
-    PrecursorDetail, Prediction, Resolution, Score, Signal, SourcePosition, Timestamp,
+    Channel, Entity, EntityWindow, Event, EventAction, EventKind, Exhaustion, FailureDetail, Grade, IncidentId, Millis,
+    PrecededBy, PrecursorDetail, Prediction, Resolution, Score, Signal, SourcePosition, Timestamp,
 };
 use foreshock_failure::predict::OperatingPoint;
 use foreshock_failure::{FailureTracker, Standing, Transition};
@@ -11,6 +11,7 @@ use super::forecast::{Forecaster, Moment};
 use super::incident::{Incident, merge};
 use super::joint::Joint;
 use super::judgement::{Fleet, Oddness};
+use super::resources::Resources;
 use super::sentence;
 use crate::config::EngineConfig;
 use crate::id;
@@ -46,6 +47,10 @@ pub(crate) struct EntityState {
     incidents: u64,
     /// What was learned from failures, asked of this entity.
     forecaster: Forecaster,
+    /// What it can run out of.
+    resources: Resources,
+    /// Whether something is running out and was told.
+    exhausting: bool,
 }
 
 /// What an entity needs of the partition while it takes a window.
@@ -69,6 +74,7 @@ struct Now<'a> {
     end: Timestamp,
     position: Option<SourcePosition>,
     prediction: Option<Prediction>,
+    exhaustion: Option<Exhaustion>,
 }
 
 impl EntityState {
@@ -87,6 +93,8 @@ impl EntityState {
             heard_ms: 0,
             incidents: 0,
             forecaster: Forecaster::default(),
+            resources: Resources::default(),
+            exhausting: false,
         }
     }
 
@@ -114,13 +122,20 @@ impl EntityState {
         self.follow(cx, &transitions, &signals);
         let standing = self.tracker.standing(end);
         let failing = standing == Standing::Failing;
-        let foreseen = self.forecaster.take(cx.config, &self.name, windows, end, failing);
+        let exhaustion = match standing {
+            Standing::Healthy => self.resources.take(cx.config, windows),
+            Standing::Failing | Standing::Cooldown => None,
+        };
+        let runs_out_s = exhaustion.as_ref().map(|e| e.in_s);
+        let foreseen = self
+            .forecaster
+            .take(cx.config, &self.name, windows, end, runs_out_s, failing);
         cx.moments.extend(foreseen.moment);
         match standing {
             Standing::Healthy => {
                 let (recovered_at, width_ms) = (self.recovered_at, cx.config.windows.width_ms);
                 signals.retain(|s| !is_of_an_outage(s, end, recovered_at, width_ms));
-                self.judge(cx, windows, &signals, end, foreseen.probability);
+                self.judge(cx, windows, &signals, end, (foreseen.probability, exhaustion));
             }
             Standing::Failing | Standing::Cooldown => self.attach(cx, &signals, end),
         }
@@ -157,7 +172,7 @@ impl EntityState {
         windows: &[EntityWindow],
         signals: &[Signal],
         end: Timestamp,
-        probability: Option<f64>,
+        (probability, exhaustion): (Option<f64>, Option<Exhaustion>),
     ) {
         let judged = self.joint.judge(windows, signals, cx.config.alarms.gate);
         let tested = windows
@@ -175,22 +190,32 @@ impl EntityState {
             .episode
             .step(&cx.config.alarms.episode, end.as_millis(), surprise, cx.threshold);
         let (warned, prediction) = self.foresee(cx, probability, end);
+        let runs_out = exhaustion.is_some() && !self.exhausting;
+        self.exhausting = exhaustion.is_some();
+        let grade = if warned.is_told() {
+            Some(Grade::Warning)
+        } else if runs_out {
+            Some(Grade::Watch)
+        } else {
+            odd.is_told().then_some(Grade::Info)
+        };
         let now = Now {
             told: &told,
             score: Score::from_surprise(surprise),
             end,
             position: strongest(windows).map(|w| w.position.clone()),
             prediction,
+            exhaustion,
         };
-        if !self.episode.is_open() && !self.forecaster.warns() {
+        if !self.episode.is_open() && !self.forecaster.warns() && !self.exhausting {
             self.resolve_precursor(cx, Resolution::Quiet, end, None);
         } else if self.precursor.is_none() {
             // One that was resolved for another reason while the oddness lasts is not told twice.
-            if odd.is_told() || warned.is_told() {
-                self.open_precursor(cx, now, warned.is_told());
+            if let Some(grade) = grade {
+                self.open_precursor(cx, now, grade);
             }
         } else {
-            self.go_on(cx, now, odd.is_told() || warned.is_told(), warned.is_told());
+            self.go_on(cx, now, grade);
         }
     }
 
@@ -208,8 +233,8 @@ impl EntityState {
         (step, Some(self.forecaster.prediction(model, cx.point, probability)))
     }
 
-    /// An open precursor gets what is new; `tells`: a person hears of it again.
-    fn go_on(&mut self, cx: &mut Surroundings<'_>, now: Now<'_>, tells: bool, warns: bool) {
+    /// An open precursor gets what is new; where there is a grade, a person hears of it again.
+    fn go_on(&mut self, cx: &mut Surroundings<'_>, now: Now<'_>, grade: Option<Grade>) {
         let Some(incident) = &mut self.precursor else { return };
         merge(&mut incident.contributors, now.told, cx.config.limits.contributors);
         incident.score = if now.score > incident.score {
@@ -217,19 +242,20 @@ impl EntityState {
         } else {
             incident.score
         };
-        if warns {
-            incident.grade = Grade::Warning;
+        incident.grade = grade.map_or(incident.grade, |g| g.max(incident.grade));
+        if now.exhaustion.is_some() {
+            incident.exhaustion = now.exhaustion;
         }
         if now.prediction.is_some() {
             incident.prediction = now.prediction;
         }
-        if tells {
+        if grade.is_some() {
             let event = incident.event(&self.name, EventAction::Update, now.end, now.position);
             cx.events.push(as_precursor(event, incident, None, None));
         }
     }
 
-    fn open_precursor(&mut self, cx: &mut Surroundings<'_>, now: Now<'_>, warns: bool) {
+    fn open_precursor(&mut self, cx: &mut Surroundings<'_>, now: Now<'_>, grade: Grade) {
         let Now { score, end, .. } = now;
         let mut contributors = Vec::new();
         merge(&mut contributors, now.told, cx.config.limits.contributors);
@@ -260,8 +286,9 @@ impl EntityState {
             class: "".into(),
             rule: "".into(),
             evidence: "".into(),
-            grade: if warns { Grade::Warning } else { Grade::Info },
+            grade,
             prediction: now.prediction,
+            exhaustion: now.exhaustion,
         };
         let event = incident.event(&self.name, EventAction::Open, end, now.position);
         cx.events.push(as_precursor(event, &incident, None, None));
@@ -292,6 +319,8 @@ impl EntityState {
     fn attach(&mut self, cx: &mut Surroundings<'_>, signals: &[Signal], end: Timestamp) {
         self.episode = Episode::default();
         self.forecaster.reset();
+        self.resources.failed();
+        self.exhausting = false;
         self.oddness.failed(cx.fleet);
         let Some(incident) = &mut self.failure else { return };
         let new = merge(&mut incident.contributors, signals, cx.config.limits.contributors);
@@ -358,6 +387,7 @@ impl EntityState {
             evidence: t.evidence.as_str().into(),
             grade: Grade::Info,
             prediction: None,
+            exhaustion: None,
         };
         let event = incident.event(&self.name, EventAction::Open, t.observed_at, t.position.clone());
         cx.events.push(as_failure(event, &incident, preceded_by));
@@ -408,17 +438,14 @@ fn strongest(windows: &[EntityWindow]) -> Option<&EntityWindow> {
 }
 
 fn as_precursor(mut event: Event, incident: &Incident, resolution: Option<Resolution>, lead_s: Option<f64>) -> Event {
-    let warned = incident
-        .prediction
-        .as_ref()
-        .filter(|_| incident.grade == Grade::Warning);
-    event.why = sentence::precursor(warned, &incident.contributors, event.observed_at);
+    event.why = sentence::precursor(incident, event.observed_at);
     event.precursor = Some(PrecursorDetail {
         grade: incident.grade,
         threshold: incident.threshold,
         resolution,
         lead_s,
         prediction: incident.prediction.clone(),
+        exhaustion: incident.exhaustion.clone(),
     });
     event
 }

@@ -60,9 +60,10 @@ impl Forecaster {
         entity: &Entity,
         windows: &[EntityWindow],
         at: Timestamp,
+        runs_out_s: Option<f64>,
         is_failing: bool,
     ) -> Foreseen {
-        if !config.predicts() || !self.state.step(windows, is_failing) {
+        if !config.predicts() || !self.state.step(windows, runs_out_s, is_failing) {
             return Foreseen::default();
         }
         let probability = config

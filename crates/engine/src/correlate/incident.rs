@@ -1,6 +1,6 @@
 use foreshock_domain::{
-    Contributor, Entity, Event, EventAction, EventKind, Grade, IncidentId, Prediction, Score, Severity, Signal,
-    SourcePosition, Timestamp,
+    Contributor, Entity, Event, EventAction, EventKind, Exhaustion, Grade, IncidentId, Prediction, Score, Severity,
+    Signal, SourcePosition, Timestamp,
 };
 use serde::{Deserialize, Serialize};
 
@@ -33,6 +33,8 @@ pub(crate) struct Incident {
     pub(crate) grade: Grade,
     /// For precursors: what the predictor said last.
     pub(crate) prediction: Option<Prediction>,
+    /// For precursors: what ran out soonest, when it last did.
+    pub(crate) exhaustion: Option<Exhaustion>,
 }
 
 /// Adds signals to contributors: one entry per source, id and channel, at its strongest, with its earliest onset. True when
@@ -111,7 +113,7 @@ impl Incident {
             ended_at: None,
             severity: match self.kind {
                 EventKind::Failure => Severity::Error,
-                EventKind::Precursor if self.grade == Grade::Warning => Severity::Warning,
+                EventKind::Precursor if self.grade >= Grade::Watch => Severity::Warning,
                 // Ten times rarer than the budget asks for is worth a look in working hours.
                 EventKind::Precursor if self.score.surprise() >= self.threshold.surprise() + 1.0 => Severity::Warning,
                 EventKind::Precursor => Severity::Info,

@@ -11,6 +11,7 @@ mod joint;
 mod judgement;
 mod order;
 mod partition;
+mod resources;
 mod sentence;
 
 pub use forecast::Moment;

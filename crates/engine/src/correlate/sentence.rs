@@ -2,8 +2,12 @@
 
 use std::fmt::Write;
 
-use foreshock_domain::{Channel, Contributor, Direction, Level, LogEvidence, Millis, Prediction, Timestamp};
+use foreshock_domain::{
+    Channel, Contributor, Direction, Exhaustion, Grade, Level, LogEvidence, Millis, Prediction, Timestamp,
+};
 use foreshock_wire::time::format_rfc3339;
+
+use super::incident::Incident;
 
 /// Longest sentence, in bytes.
 const LENGTH_MAX: usize = 1_000;
@@ -192,8 +196,24 @@ fn prediction(p: &Prediction) -> String {
     text
 }
 
-pub(crate) fn precursor(warned: Option<&Prediction>, contributors: &[Contributor], now: Timestamp) -> String {
+/// `disk_used_percent{path=/} at 91 and on its way to 100: runs out in 24 min`.
+#[allow(clippy::cast_possible_truncation)] // seconds of a horizon
+fn exhaustion(e: &Exhaustion) -> String {
+    let (value, limit, left) = (number(e.value), number(e.limit), span((e.in_s * 1e3) as Millis));
+    format!("{} at {value} and on its way to {limit}: runs out in {left}", e.name)
+}
+
+pub(crate) fn precursor(incident: &Incident, now: Timestamp) -> String {
+    let contributors = &incident.contributors;
+    let warned = incident
+        .prediction
+        .as_ref()
+        .filter(|_| incident.grade == Grade::Warning);
     let mut text = warned.map(prediction).unwrap_or_default();
+    if let Some(e) = &incident.exhaustion {
+        text.push_str(if text.is_empty() { "" } else { "; " });
+        text.push_str(&exhaustion(e));
+    }
     if !text.is_empty() && !contributors.is_empty() {
         text.push_str("; ");
     }

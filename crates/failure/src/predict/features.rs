@@ -52,13 +52,16 @@ const ENTITY_LABELS: [&str; 9] = [
     "job",
 ];
 /// What an entity says besides its series.
-const VITALS: [&str; 5] = [
+const VITALS: [&str; 6] = [
     "log lines",
     "log warnings",
     "log errors",
     "log surprise",
     "metric surprise",
+    "urgency of what runs out",
 ];
+/// Urgency 1: seconds that are left then.
+const URGENT_S: f64 = 3_600.0;
 
 /// The features of one series at one moment.
 pub type Features = [f32; PER_SERIES];
@@ -101,12 +104,13 @@ pub struct FeatureState {
 }
 
 impl FeatureState {
-    /// Takes all windows of one end. False where there are no features: the entity fails and nothing is learned, or it is too new.
-    pub fn step(&mut self, windows: &[EntityWindow], is_failing: bool) -> bool {
+    /// Takes all windows of one end, and the seconds after which a bounded resource runs out, if one does. False where there are no features: the entity fails and nothing is learned, or it is too new.
+    pub fn step(&mut self, windows: &[EntityWindow], runs_out_s: Option<f64>, is_failing: bool) -> bool {
         for slot in &mut self.slots {
             (slot.value, slot.features) = (slot.is_count.then_some(0.0), None);
         }
         let mut vitals = [0.0; VITALS.len()];
+        vitals[5] = runs_out_s.map_or(0.0, |s| URGENT_S / s.max(1.0));
         for window in windows {
             self.take_vector(window);
             self.take_templates(window, &mut vitals);

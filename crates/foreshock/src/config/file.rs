@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use foreshock_failure::FailureConfig;
+use foreshock_failure::{ExhaustionConfig, FailureConfig};
 use foreshock_wire::Format;
 use serde::Deserialize;
 use serde::de::{self, Deserializer, SeqAccess, Unexpected, Visitor};
@@ -26,6 +26,8 @@ pub(super) struct File {
     pub(super) alarms: Alarms,
     #[serde(default)]
     pub(super) failure: FailureConfig,
+    #[serde(default)]
+    pub(super) exhaustion: ExhaustionConfig,
     #[serde(default)]
     pub(super) predict: Predict,
     #[serde(default)]
