@@ -1,4 +1,5 @@
-//! Failures as somebody wrote them down: CSV or JSON Lines of `entity,class,onset,end`, where `end` may be empty.
+//! Failures as somebody wrote them down: CSV or JSON Lines of `entity,class,onset,end`, where `end` may be empty, and where known
+//! `lead_s`, the least lead in seconds that would have been worth something for this failure.
 //!
 //! Order does not matter. Rows of one entity that overlap are one failure: it began with the first, and has the class of the
 //! first; how many were merged is counted.
@@ -6,7 +7,7 @@
 use std::io::{self, BufRead, Read};
 use std::path::{Path, PathBuf};
 
-use foreshock_domain::{Entity, Timestamp};
+use foreshock_domain::{Entity, Millis, Timestamp};
 use foreshock_wire::time;
 use serde::Deserialize;
 
@@ -18,7 +19,8 @@ const FAILURES_MAX: usize = 1_000_000;
 const LINE_BYTES_MAX: usize = 64 << 10;
 /// Longest piece of a value that an error quotes, in characters.
 const QUOTED_MAX: usize = 60;
-const COLUMNS: [&str; 4] = ["entity", "class", "onset", "end"];
+const COLUMNS: [&str; 5] = ["entity", "class", "onset", "end", "lead_s"];
+const HEADER: &str = "a header `entity,class,onset,end`, and `lead_s` if there is one";
 
 /// One failure that did happen.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,6 +33,16 @@ pub struct Label {
     pub onset: Timestamp,
     /// When it was over; `None` where nobody wrote it down.
     pub end: Option<Timestamp>,
+    /// Least lead that would have been worth something, in milliseconds; `None`: as for all.
+    pub lead_ms: Option<Millis>,
+}
+
+impl Label {
+    /// Its least lead, or that of all.
+    #[must_use]
+    pub fn lead_or(&self, of_all: Millis) -> Millis {
+        self.lead_ms.unwrap_or(of_all)
+    }
 }
 
 /// Failures in order of onset.
@@ -85,6 +97,8 @@ struct JsonRow {
     onset: serde_json::Value,
     #[serde(default)]
     end: serde_json::Value,
+    #[serde(default)]
+    lead_s: serde_json::Value,
     #[serde(default, rename = "summary")]
     _summary: Option<String>,
 }
@@ -96,6 +110,7 @@ struct Row<'a> {
     class: &'a str,
     onset: &'a str,
     end: &'a str,
+    lead_s: &'a str,
 }
 
 impl Labels {
@@ -168,13 +183,14 @@ fn read_json(path: &Path, opened: &mut Opened) -> Result<Vec<Label>, LabelsError
             serde_json::Value::String(text) => text.clone(),
             other => other.to_string(),
         };
-        let (onset, end) = (text(&row.onset), text(&row.end));
+        let (onset, end, lead_s) = (text(&row.onset), text(&row.end), text(&row.lead_s));
         let row = Row {
             line,
             entity: &row.entity,
             class: &row.class,
             onset: &onset,
             end: &end,
+            lead_s: &lead_s,
         };
         rows.push(checked(path, &row, rows.len())?);
     }
@@ -187,6 +203,7 @@ fn read_csv(path: &Path, opened: impl Read) -> Result<Vec<Label>, LabelsError> {
         .trim(csv::Trim::All)
         .from_reader(opened);
     let (mut record, mut rows, mut is_header) = (csv::StringRecord::new(), Vec::new(), true);
+    let mut columns = COLUMNS.len();
     loop {
         let more = reader.read_record(&mut record);
         let line = record.position().map_or(1, csv::Position::line);
@@ -200,7 +217,7 @@ fn read_csv(path: &Path, opened: impl Read) -> Result<Vec<Label>, LabelsError> {
         })?;
         if !more {
             return if is_header {
-                Err(data(path, 1, "entity", "a header `entity,class,onset,end`", ""))
+                Err(data(path, 1, "entity", HEADER, ""))
             } else {
                 Ok(rows)
             };
@@ -209,17 +226,19 @@ fn read_csv(path: &Path, opened: impl Read) -> Result<Vec<Label>, LabelsError> {
         if std::mem::take(&mut is_header) {
             // Spreadsheets write a byte order mark.
             let first = field(0).trim_start_matches('\u{feff}');
-            let is_right = first == COLUMNS[0] && (1..4).all(|i| field(i) == COLUMNS[i]) && record.len() == 4;
+            columns = record.len();
+            let is_right =
+                first == COLUMNS[0] && (4..=5).contains(&columns) && (1..columns).all(|i| field(i) == COLUMNS[i]);
             if !is_right {
                 let found: Vec<&str> = record.iter().collect();
-                return Err(wrong("entity", "a header `entity,class,onset,end`", &found.join(",")));
+                return Err(wrong("entity", HEADER, &found.join(",")));
             }
             continue;
         }
-        if !(3..=4).contains(&record.len()) {
+        if !(3..=columns).contains(&record.len()) {
             return Err(wrong(
                 "end",
-                "4 fields as in the header",
+                "as many fields as the header has",
                 &format!("{} fields", record.len()),
             ));
         }
@@ -229,6 +248,7 @@ fn read_csv(path: &Path, opened: impl Read) -> Result<Vec<Label>, LabelsError> {
             class: field(1),
             onset: field(2),
             end: field(3),
+            lead_s: field(4),
         };
         rows.push(checked(path, &row, rows.len())?);
     }
@@ -254,12 +274,26 @@ fn checked(path: &Path, row: &Row<'_>, read: usize) -> Result<Label, LabelsError
     if end.is_some_and(|end| end < onset) {
         return Err(wrong("end", "a time that is not before onset", row.end));
     }
+    let lead_ms = match row.lead_s {
+        "" => None,
+        text => Some(milliseconds(text).ok_or_else(|| wrong("lead_s", "seconds, such as 90 or 0.5", text))?),
+    };
     Ok(Label {
         entity: Entity::new(row.entity),
         class: row.class.into(),
         onset,
         end,
+        lead_ms,
     })
+}
+
+/// Of seconds that are a plausible lead.
+#[allow(clippy::cast_possible_truncation)] // a year
+fn milliseconds(seconds: &str) -> Option<Millis> {
+    let seconds: f64 = seconds.parse().ok()?;
+    (0.0..=366.0 * 86_400.0)
+        .contains(&seconds)
+        .then_some((seconds * 1e3) as Millis)
 }
 
 fn data(path: &Path, line: u64, column: &'static str, expected: &'static str, found: &str) -> LabelsError {
@@ -280,6 +314,16 @@ mod tests {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), text).unwrap();
         Labels::read(file.path())
+    }
+
+    #[test]
+    fn the_least_lead_of_a_failure_may_be_its_own() {
+        let csv = read("entity,class,onset,end,lead_s\na,crash,1767225600,,90.5\nb,crash,1767225600,,\n").unwrap();
+        let leads: Vec<Option<Millis>> = csv.failures.iter().map(|f| f.lead_ms).collect();
+        assert_eq!(leads, [Some(90_500), None]);
+        assert_eq!(csv.failures[1].lead_or(7), 7);
+        let json = read(r#"{"entity":"a","class":"crash","onset":1767225600,"lead_s":90.5}"#).unwrap();
+        assert_eq!(json.failures[0], csv.failures[0]);
     }
 
     #[test]
@@ -327,6 +371,12 @@ mod tests {
             ("", "line 1, column entity: expected a header"),
             ("a,b\n", "line 1, column entity: expected a header"),
             ("entity,class,onset,end\n,crash,0,\n", "line 2, column entity"),
+            (
+                "entity,class,onset,end,lead_s\na,crash,0,,soon\n",
+                "line 2, column lead_s",
+            ),
+            ("entity,class,onset,end,lead\na,crash,0,,1\n", "line 1, column entity"),
+            ("entity,class,onset,end\na,crash,0,,1\n", "line 2, column end"),
             ("entity,class,onset,end\na,,1767225600,\n", "line 2, column class"),
             (
                 "entity,class,onset,end\na,crash,1767225600,\na,crash,soon,\n",

@@ -1,6 +1,7 @@
 //! Precursors against failures: recall at lead, precision of episodes, false alarms per day, and what chance would have reached.
 //!
-//! An alert (a precursor that opens or escalates) is a hit where a failure of its entity begins at least the minimum lead and at most
+//! An alert (a precursor that opens or escalates) is a hit where a failure of its entity begins at least the minimum lead (that of all,
+//! or the failure's own) and at most
 //! the horizon after it. An episode is true where one of its alerts is a hit; late where the failure came sooner than the minimum lead;
 //! a symptom where it opened inside a failure; unknown where the data ends before its horizon does; else false. Nothing is
 //! point-adjusted: a failure counts once, an episode counts once (Salfner, Lenk, Malek, ACM Computing Surveys 42(3), 2010, section 3.3).
@@ -29,7 +30,7 @@ const DAY_MS: f64 = 86_400_000.0;
 /// What counts.
 #[derive(Clone, Debug)]
 pub struct Terms {
-    /// A warning is worth nothing closer to the failure than this.
+    /// A warning is worth nothing closer to the failure than this, unless the label says better.
     pub lead_ms: Millis,
     /// A warning foretells failures up to this far ahead.
     pub horizon_ms: Millis,
@@ -330,21 +331,22 @@ fn by_entity<'a>(labels: impl Iterator<Item = &'a Label>) -> ByEntity<'a> {
 /// What became of an episode, of whose alerts those below `threshold` are left out.
 fn outcome(terms: &Terms, episode: &Episode, failures: &[&Label], last: Timestamp, threshold: f64) -> Outcome {
     let told = || episode.alerts.iter().filter(|a| a.score >= threshold);
-    if told().any(|alert| failures.iter().any(|f| is_hit(terms, *alert, f.onset))) {
+    if told().any(|alert| failures.iter().any(|f| is_hit(terms, *alert, f))) {
         return Outcome::True;
     }
     let Some(first) = told().next().map(|a| a.at) else {
         return Outcome::Unknown;
     };
     // Where nobody wrote down the end, a failure lasts as long as a minimum lead.
-    let inside = |f: &&Label| f.onset <= first && first <= f.end.unwrap_or(f.onset + terms.lead_ms) + SAME_MS / 2;
+    let inside =
+        |f: &&Label| f.onset <= first && first <= f.end.unwrap_or(f.onset + f.lead_or(terms.lead_ms)) + SAME_MS / 2;
     if failures.iter().any(inside) {
         return Outcome::Symptom;
     }
     if told().any(|a| {
         failures
             .iter()
-            .any(|f| f.onset > a.at && f.onset - a.at < terms.lead_ms)
+            .any(|f| f.onset > a.at && f.onset - a.at < f.lead_or(terms.lead_ms))
     }) {
         return Outcome::Late;
     }
@@ -354,18 +356,16 @@ fn outcome(terms: &Terms, episode: &Episode, failures: &[&Label], last: Timestam
     Outcome::False
 }
 
-fn is_hit(terms: &Terms, alert: Alert, onset: Timestamp) -> bool {
-    (terms.lead_ms..=terms.horizon_ms).contains(&(onset - alert.at))
+fn is_hit(terms: &Terms, alert: Alert, failure: &Label) -> bool {
+    (failure.lead_or(terms.lead_ms)..=terms.horizon_ms).contains(&(failure.onset - alert.at))
 }
 
 fn failure_row(terms: &Terms, labels: &[Label], place: usize, collected: &Collected) -> FailureRow {
     let label = &labels[place];
     let own = || collected.episodes.iter().filter(|e| e.entity == label.entity);
     let hits = own().flat_map(|e| e.alerts.iter().map(move |a| (e, *a)));
-    let first = hits
-        .filter(|(_, a)| is_hit(terms, *a, label.onset))
-        .min_by_key(|(_, a)| a.at);
-    let is_late = |a: &Alert| label.onset > a.at && label.onset - a.at < terms.lead_ms;
+    let first = hits.filter(|(_, a)| is_hit(terms, *a, label)).min_by_key(|(_, a)| a.at);
+    let is_late = |a: &Alert| label.onset > a.at && label.onset - a.at < label.lead_or(terms.lead_ms);
     let before = &collected.before[place];
     let peak = before
         .points
@@ -450,7 +450,7 @@ fn chance(terms: &Terms, targets: &[&Label], collected: &Collected, reached: usi
             let moved: Vec<Alert> = own.iter().map(moved).collect();
             caught += failures
                 .iter()
-                .filter(|f| moved.iter().any(|a| is_hit(terms, *a, f.onset)))
+                .filter(|f| moved.iter().any(|a| is_hit(terms, *a, f)))
                 .count();
         }
         sum += caught;
@@ -493,7 +493,7 @@ fn curve(
         let caught = targets.iter().filter(|f| {
             let own = collected.episodes.iter().filter(|e| e.entity == f.entity);
             let mut told = own.flat_map(|e| &e.alerts).filter(|a| a.score >= threshold);
-            told.any(|a| is_hit(terms, *a, f.onset))
+            told.any(|a| is_hit(terms, *a, f))
         });
         let caught = caught.count();
         let told = collected.episodes.iter().filter(|e| {

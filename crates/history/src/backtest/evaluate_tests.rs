@@ -15,6 +15,7 @@ fn label(entity: &str, class: &str, onset: i64, end: i64) -> Label {
         class: class.into(),
         onset: at(onset),
         end: Some(at(end)),
+        lead_ms: None,
     }
 }
 

@@ -234,6 +234,7 @@ fn own_failures(collected: &Collected) -> Labels {
         class: seen.class.as_str().into(),
         onset: seen.onset,
         end: seen.end,
+        lead_ms: None,
     };
     Labels::settle(collected.seen.iter().map(label).collect())
 }

@@ -61,6 +61,7 @@ fn labels() -> Labels {
         class: "crash".into(),
         onset: Timestamp::from_millis(START_MS + 5 * HOUR_MS),
         end: None,
+        lead_ms: None,
     }])
 }
 

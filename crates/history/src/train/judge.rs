@@ -169,9 +169,9 @@ pub fn warned(
     let (mut leads, mut entity_ms) = (Vec::new(), 0.0);
     for (entity, of) in (0..).zip(&mut of_entity) {
         of.sort_by_key(|s| rows.rows[s.row].at);
-        let onsets: Vec<(Timestamp, bool)> = rows.onsets(entity).collect();
+        let failures_of = rows.spans(entity);
         let last = rows.last[entity as usize];
-        let mut hits: Vec<Option<Millis>> = vec![None; onsets.len()];
+        let mut hits: Vec<Option<Millis>> = vec![None; failures_of.len()];
         let mut warning = Warning::default();
         let mut previous: Option<Timestamp> = None;
         let mut open: Option<Told> = None;
@@ -185,7 +185,7 @@ pub fn warned(
                         entity_ms += row.weight * (at - previous) as f64;
                     }
                 }
-                if onsets.iter().any(|(onset, _)| *onset > previous && *onset <= at) {
+                if failures_of.iter().any(|f| f.onset > previous && f.onset <= at) {
                     warning.reset();
                     settle(&mut open, &mut right, &mut wrong);
                 }
@@ -197,14 +197,16 @@ pub fn warned(
             }
             let step = warning.step(&params, at.as_millis(), s.p, threshold);
             if step.is_told() {
-                let next = onsets.iter().position(|(onset, _)| *onset > at);
-                let told = match next.map(|i| (i, onsets[i].0 - at, onsets[i].1)) {
-                    Some((_, ms, false)) if ms <= horizon_ms => Told::Unknown,
-                    Some((i, ms, _)) if ms <= horizon_ms && ms >= lead_ms => {
-                        hits[i] = Some(hits[i].map_or(ms, |h| h.max(ms)));
-                        Told::Right(row.weight)
+                let told = match failures_of.iter().position(|f| f.onset > at) {
+                    Some(i) if failures_of[i].onset - at <= horizon_ms => {
+                        let (f, ms) = (&failures_of[i], failures_of[i].onset - at);
+                        if f.foreseeable && ms >= f.lead_ms.unwrap_or(lead_ms) {
+                            hits[i] = Some(hits[i].map_or(ms, |h| h.max(ms)));
+                            Told::Right(row.weight)
+                        } else {
+                            Told::Unknown
+                        }
                     }
-                    Some((_, ms, _)) if ms <= horizon_ms => Told::Unknown,
                     None if at + horizon_ms > last => Told::Unknown,
                     _ => Told::Wrong(row.weight),
                 };
@@ -215,8 +217,8 @@ pub fn warned(
             }
         }
         settle(&mut open, &mut right, &mut wrong);
-        for ((onset, foreseeable), hit) in onsets.iter().zip(hits) {
-            if *foreseeable && inside(*onset) && inside(*onset - lead_ms) {
+        for (f, hit) in failures_of.iter().zip(hits) {
+            if f.foreseeable && inside(f.onset) && inside(f.onset - f.lead_ms.unwrap_or(lead_ms)) {
                 failures += 1;
                 if let Some(ms) = hit {
                     foretold += 1;

@@ -292,18 +292,14 @@ impl Fitting {
         let model = self.whole(&rows, &targets, kind, penalty, &folds)?;
         step()?;
         let time = |at: Timestamp| foreshock_wire::time::format_rfc3339(at);
-        let all: usize = (0..rows.entities.len()).map(|e| rows.onsets(index(e)).count()).sum();
+        let spans = || (0..rows.entities.len()).flat_map(|e| rows.spans(index(e)));
         let figures = TrainFigures {
             data: (time(edges[0]), time(rows.end)),
             windows: rows.seen,
             rows: rows.rows.len(),
             entities: rows.entities.len(),
             failures: onsets.len(),
-            failures_apart: all
-                - (0..rows.entities.len())
-                    .flat_map(|e| rows.onsets(index(e)))
-                    .filter(|o| o.1)
-                    .count(),
+            failures_apart: spans().filter(|s| !s.foreseeable).count(),
             series: model.schema.series.len(),
             kind: kind.to_owned(),
             log_loss,
@@ -472,9 +468,10 @@ fn learnable(rows: &Rows) -> Vec<Timestamp> {
         .flat_map(|e| {
             let last = rows.last[e];
             let near = move |at: Timestamp| at > first && at <= last + rows.horizon_ms();
-            rows.onsets(index(e))
-                .filter(move |(at, foreseeable)| *foreseeable && near(*at))
-                .map(|o| o.0)
+            rows.spans(index(e))
+                .iter()
+                .filter(move |s| s.foreseeable && near(s.onset))
+                .map(|s| s.onset)
         })
         .collect();
     onsets.sort();

@@ -42,10 +42,23 @@ impl Target {
     }
 }
 
-/// When each entity failed: onset, end, and whether it could have been foretold.
+/// One failure, as far as it matters here. Spans are ordered by onset.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Span {
+    /// When it began.
+    pub onset: Timestamp,
+    /// When it was over; the onset where nobody wrote it down.
+    pub end: Timestamp,
+    /// Whether it could have been foretold.
+    pub foreseeable: bool,
+    /// Least lead that would have been worth something, where it has one of its own.
+    pub lead_ms: Option<Millis>,
+}
+
+/// When each entity failed.
 #[derive(Debug, Default)]
 pub struct FailureSpans {
-    of: HashMap<Entity, Vec<(Timestamp, Timestamp, bool)>>,
+    of: HashMap<Entity, Vec<Span>>,
     /// Last onset of all.
     last: Option<Timestamp>,
 }
@@ -63,10 +76,14 @@ impl FailureSpans {
     /// `apart` are classes that nobody can foretell.
     #[must_use]
     pub fn new(failures: &[Label], apart: &[String]) -> Self {
-        let mut of: HashMap<Entity, Vec<(Timestamp, Timestamp, bool)>> = HashMap::new();
+        let mut of: HashMap<Entity, Vec<Span>> = HashMap::new();
         for f in failures {
-            let foreseeable = !apart.iter().any(|a| **a == *f.class);
-            let span = (f.onset, f.end.unwrap_or(f.onset), foreseeable);
+            let span = Span {
+                onset: f.onset,
+                end: f.end.unwrap_or(f.onset),
+                foreseeable: !apart.iter().any(|a| **a == *f.class),
+                lead_ms: f.lead_ms,
+            };
             of.entry(f.entity.clone()).or_default().push(span);
         }
         for spans in of.values_mut() {
@@ -76,7 +93,7 @@ impl FailureSpans {
         Self { of, last }
     }
 
-    fn of(&self, entity: &Entity) -> &[(Timestamp, Timestamp, bool)] {
+    fn of(&self, entity: &Entity) -> &[Span] {
         self.of.get(entity).map_or(&[], Vec::as_slice)
     }
 
@@ -94,12 +111,12 @@ impl FailureSpans {
         if at + horizon_ms > known.until {
             return Target::Unknown;
         }
-        if spans.iter().any(|(onset, end, _)| *onset <= at && at <= *end) {
+        if spans.iter().any(|s| s.onset <= at && at <= s.end) {
             return Target::Unknown;
         }
-        match spans.iter().find(|(onset, ..)| *onset > at) {
-            Some((onset, _, true)) if *onset - at <= horizon_ms => Target::In(*onset - at),
-            Some((onset, ..)) if *onset - at <= horizon_ms => Target::Unknown,
+        match spans.iter().find(|s| s.onset > at) {
+            Some(s) if s.onset - at <= horizon_ms && s.foreseeable => Target::In(s.onset - at),
+            Some(s) if s.onset - at <= horizon_ms => Target::Unknown,
             Some(_) => Target::Survives,
             None if at + horizon_ms > known.seen => Target::Unknown,
             None => Target::Survives,
@@ -242,7 +259,7 @@ impl Rows {
             .map_or(&[][..], |e| self.failures.of(e));
         spans
             .iter()
-            .any(|(onset, ..)| *onset >= start && *onset - start <= width + self.horizon_ms)
+            .any(|s| s.onset >= start && s.onset - start <= width + self.horizon_ms)
     }
 
     /// Time from a row to what comes.
@@ -275,16 +292,14 @@ impl Rows {
         let spans = self.failures.of(&self.entities[row.entity as usize]);
         spans
             .iter()
-            .any(|(onset, end, _)| *onset <= row.at && row.at <= *end + self.cooldown_ms)
+            .any(|s| s.onset <= row.at && row.at <= s.end + self.cooldown_ms)
     }
 
-    /// Onsets of an entity's failures, and whether each can be foretold.
-    pub fn onsets(&self, entity: u32) -> impl Iterator<Item = (Timestamp, bool)> {
-        let spans = self
-            .entities
-            .get(entity as usize)
-            .map_or(&[][..], |e| self.failures.of(e));
-        spans.iter().map(|(onset, _, f)| (*onset, *f))
+    /// An entity's failures, in order of onset.
+    #[must_use]
+    pub fn spans(&self, entity: u32) -> &[Span] {
+        let entity = self.entities.get(entity as usize);
+        entity.map_or(&[][..], |e| self.failures.of(e))
     }
 
     /// The series that most of these rows have, with mean and spread of their features.

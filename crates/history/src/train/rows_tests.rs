@@ -11,6 +11,7 @@ fn what_is_thinned_is_stood_for() {
         class: "crash".into(),
         onset: at(150_000),
         end: None,
+        lead_ms: None,
     };
     let mut rows = Rows::new(&[failure], &[], horizon_ms, 0);
     let n = 2 * i64::try_from(ROWS_MAX).unwrap();

@@ -40,6 +40,7 @@ fn label(host: usize, minute: i64) -> Label {
         class: "crash".into(),
         onset: at(minute),
         end: Some(at(minute + 2)),
+        lead_ms: None,
     }
 }
 

@@ -22,6 +22,8 @@ use crate::record::telegraf::Tags;
 const TICK: Duration = Duration::from_millis(100);
 /// Seconds between samples.
 const EVERY_S: i64 = 2;
+/// A warning that comes in the last quarter of a fault's growth comes too late.
+const LEAD_SHARE: f64 = 4.0;
 /// Seconds that a failed instance is left failing, from and to, and then is down.
 const FAILING_S: (f64, f64) = (10.0, 20.0);
 const DOWN_S: f64 = 10.0;
@@ -215,12 +217,16 @@ impl Keeper {
 
     /// The instance has failed.
     fn fail(&mut self, run: &mut Run, onset: Timestamp) -> Result<()> {
-        let class = match (&run.state, run.next) {
+        let (class, lead_s) = match (&run.state, run.next) {
             (State::Growing { row, .. }, Some(cause)) => {
                 self.output.fault_failed(*row, onset)?;
-                name(cause)
+                let lead_s = match cause {
+                    Cause::Fault { growth_s, .. } => Some(growth_s / LEAD_SHARE),
+                    Cause::Kill | Cause::BadConfig => None,
+                };
+                (name(cause), lead_s)
             }
-            _ => "unplanned",
+            _ => ("unplanned", None),
         };
         tell(format_args!("{} failed: {class}", self.unit.name));
         let entity = self.unit.name.clone();
@@ -229,6 +235,7 @@ impl Keeper {
             class,
             onset,
             end: None,
+            lead_s,
         })?;
         let until = after(FAILING_S.0 + (FAILING_S.1 - FAILING_S.0) * self.random.unit());
         // What is worn out stays so; a slowed provider stays as slow as it is now.

@@ -25,6 +25,8 @@ pub struct Failure {
     pub onset: Timestamp,
     /// The first good probe after the restart.
     pub end: Option<Timestamp>,
+    /// Least lead that is worth something, in seconds: a quarter of the fault's growth. `None` for what nobody can foretell.
+    pub lead_s: Option<f64>,
 }
 
 /// A fault as it was let begin.
@@ -178,8 +180,11 @@ fn time(at: Option<Timestamp>) -> String {
 }
 
 fn failures_csv(failures: &[Failure]) -> String {
-    let row = |f: &Failure| format!("{},{},{:.3},{}\n", f.entity, f.class, f.onset, time(f.end));
-    std::iter::once("entity,class,onset,end\n".to_owned())
+    let row = |f: &Failure| {
+        let lead_s = f.lead_s.map(|s| format!("{s:.1}")).unwrap_or_default();
+        format!("{},{},{:.3},{},{lead_s}\n", f.entity, f.class, f.onset, time(f.end))
+    };
+    std::iter::once("entity,class,onset,end,lead_s\n".to_owned())
         .chain(failures.iter().map(row))
         .collect()
 }
@@ -216,12 +221,13 @@ mod tests {
             class: "kill",
             onset: at,
             end,
+            lead_s: end.map(|_| 30.0),
         };
         let zero = "1970-01-01T00:00:00.000Z";
         let csv = failures_csv(&[failure(None), failure(Some(at))]);
         assert_eq!(
             csv,
-            format!("entity,class,onset,end\na,kill,{zero},\na,kill,{zero},{zero}\n")
+            format!("entity,class,onset,end,lead_s\na,kill,{zero},,\na,kill,{zero},{zero},30.0\n")
         );
         let fault = FaultRow {
             entity: "a".into(),

@@ -77,6 +77,7 @@ fn labels() -> Labels {
         class: "leak".into(),
         onset: start() + i64::try_from(window).unwrap_or(0) * 10_000,
         end: None,
+        lead_ms: None,
     };
     Labels::settle((0..HOSTS).flat_map(|h| onsets(h).map(move |w| label(h, w))).collect())
 }
