@@ -388,7 +388,7 @@ mod tests {
             ),
             (
                 "entity,class,onset,end\na,crash\n",
-                "line 2, column end: expected 4 fields",
+                "line 2, column end: expected as many fields",
             ),
             ("{\"entity\":\"a\"}\n", "line 1, column entity: expected an object"),
             (

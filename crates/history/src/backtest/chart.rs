@@ -41,7 +41,7 @@ impl Frame {
 
     fn path(&self, points: impl Iterator<Item = (f64, f64)>) -> String {
         let mut d = String::new();
-        for (x, y) in points {
+        for (x, y) in points.filter(|p| !p.1.is_nan()) {
             let step = if d.is_empty() { 'M' } else { 'L' };
             d += &format!("{step}{:.1} {:.1}", self.px(x), self.py(y));
         }
