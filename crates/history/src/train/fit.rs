@@ -13,8 +13,8 @@ use super::rows::{Rows, Target};
 
 /// Ends of the bins as shares of the horizon.
 const BINS: [f64; 2] = [0.5, 1.0];
-/// Numbers a matrix for the regression may have; more rows are left out evenly.
-const CELLS_MAX: usize = 12_000_000;
+/// Numbers a matrix may have; of more rows an even share is left out. Neighbours look alike.
+const CELLS_MAX: usize = 3_000_000;
 /// Least rows of each kind that a bin can be fitted to.
 const ROWS_MIN: usize = 5;
 
@@ -67,11 +67,12 @@ impl<'a> Part<'a> {
     pub fn odds(&self, horizon_ms: Millis, kind: Kind) -> Option<Vec<(Millis, Odds)>> {
         let mut from_ms = 0;
         let mut bins = Vec::new();
+        let every = (self.of.len() * self.schema.width().max(1)).div_ceil(CELLS_MAX).max(1);
         for share in BINS {
             #[allow(clippy::cast_possible_truncation, clippy::cast_precision_loss)] // a share of a horizon
             let until_ms = (horizon_ms as f64 * share) as Millis;
             let at_risk: Vec<usize> = (0..self.of.len())
-                .filter(|i| !matches!(self.of[*i].1, Target::In(ms) if ms <= from_ms))
+                .filter(|i| !matches!(self.of[*i].1, Target::In(ms) if ms <= from_ms) && i % every == 0)
                 .collect();
             let fails: Vec<bool> = at_risk
                 .iter()
@@ -84,7 +85,8 @@ impl<'a> Part<'a> {
             bins.push((
                 until_ms,
                 match kind {
-                    Kind::Linear(penalty) => Odds::Linear(self.linear(&at_risk, &fails, penalty)?),
+                    // As strong as it would be on all rows.
+                    Kind::Linear(penalty) => Odds::Linear(self.linear(&at_risk, &fails, penalty / every as f64)?),
                     Kind::Trees => Odds::Trees(self.trees(&at_risk, &fails)?),
                 },
             ));
@@ -94,21 +96,14 @@ impl<'a> Part<'a> {
     }
 
     fn linear(&self, at_risk: &[usize], fails: &[bool], penalty: f64) -> Option<Linear> {
-        let width = self.schema.width().max(1);
         // Weights are left out: they stand for quiet time that was thinned, and the calibration, which has them, sets it right.
-        let every = (at_risk.len() * width).div_ceil(CELLS_MAX).max(1);
-        let chosen: Vec<usize> = (0..at_risk.len()).filter(|i| fails[*i] || i % every == 0).collect();
-        let flat: Vec<f64> = chosen
-            .iter()
-            .flat_map(|i| self.row(at_risk[*i]).iter().copied())
-            .collect();
-        let records = Array2::from_shape_vec((chosen.len(), self.schema.width()), flat).ok()?;
-        let targets: Vec<bool> = chosen.iter().map(|i| fails[*i]).collect();
+        let flat: Vec<f64> = at_risk.iter().flat_map(|i| self.row(*i).iter().copied()).collect();
+        let records = Array2::from_shape_vec((at_risk.len(), self.schema.width()), flat).ok()?;
         let fitted = LogisticRegression::default()
             .alpha(penalty)
             .max_iterations(100)
             .gradient_tolerance(1e-3)
-            .fit(&Dataset::new(records, Array1::from(targets)))
+            .fit(&Dataset::new(records, Array1::from(fails.to_vec())))
             .ok()?;
         // Which class linfa calls positive is its own affair.
         let sign = if fitted.labels().pos.class { 1.0 } else { -1.0 };
