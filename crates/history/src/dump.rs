@@ -16,31 +16,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use foreshock_domain::{Input, Timestamp};
+use foreshock_domain::{ENTITY_LABEL, Input, Timestamp, is_label_column};
 use foreshock_wire::{DecodeError, Decoder, Format, Near, Origin, limits};
 
 use crate::metric_csv::{Layout, MetricCsv, MetricCsvError, MetricRow};
 use crate::open::{LineRead, Opened, open};
 
-/// Columns of a CSV that are labels even where no entity is named by them.
-const LABEL_COLUMNS: [&str; 14] = [
-    "entity",
-    "namespace",
-    "pod",
-    "host",
-    "instance",
-    "node",
-    "service",
-    "container",
-    "job",
-    "region",
-    "zone",
-    "cluster",
-    "env",
-    "device",
-];
-/// The column that names the entity where none of the labels does.
-const ENTITY_COLUMN: &str = "entity";
 
 /// One record of a dump.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -222,8 +203,7 @@ impl Dump {
             return Err(DumpError::CsvFormat { path, format });
         }
         let size = (opened.bytes_taken_handle(), opened.bytes_total());
-        let is_label = |name: &str| LABEL_COLUMNS.contains(&name);
-        let csv = MetricCsv::with_labels(opened, &is_label).map_err(|source| DumpError::Csv {
+        let csv = MetricCsv::with_labels(opened, &is_label_column).map_err(|source| DumpError::Csv {
             path: path.into(),
             source,
         })?;
@@ -336,7 +316,7 @@ fn is_csv(path: &Path) -> bool {
 fn record_of(row: &MetricRow<'_, Opened>, key_labels: &[String]) -> Result<TimedRecord, MetricCsvError> {
     let labels: BTreeMap<&str, std::borrow::Cow<'_, str>> = row.labels().collect();
     let key = joined_key(key_labels, &|name| labels.get(name).map(AsRef::as_ref));
-    let key = key.or_else(|| labels.get(ENTITY_COLUMN).map(|l| l.clone().into_owned()));
+    let key = key.or_else(|| labels.get(ENTITY_LABEL).map(|l| l.clone().into_owned()));
     // As text, since a number's unit is told by its size, which is wrong near 1970.
     let at = foreshock_wire::time::format_rfc3339(row.at);
     let point = |name: &str, value: f64| {

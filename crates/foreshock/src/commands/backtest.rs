@@ -9,7 +9,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use clap::Args;
-use foreshock_domain::Timestamp;
+use foreshock_domain::{ENTITY_LABELS, Timestamp};
 use foreshock_domain::text::printable;
 use foreshock_engine::TopicId;
 use foreshock_history::backtest::evaluate::{Figures, Share, Terms};
@@ -20,7 +20,7 @@ use foreshock_history::labels::Labels;
 use foreshock_history::train::judge::RowFigures;
 use foreshock_wire::Format;
 
-use crate::config::{Config, ENTITY_LABELS, Secrets};
+use crate::config::{Config, Secrets};
 use crate::error::{CommandError, Exit};
 use crate::interrupt;
 use crate::model;

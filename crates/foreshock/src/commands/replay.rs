@@ -5,14 +5,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use clap::Args;
-use foreshock_domain::{Millis, Timestamp};
+use foreshock_domain::{ENTITY_LABELS, Millis, Timestamp};
 use foreshock_history::dump::{Dump, DumpError, merge};
 use foreshock_history::dump_shift::{is_movable, shift};
 use foreshock_kafka::{ConnectionSettings, Sender, look};
 use foreshock_wire::Format;
 use indicatif::ProgressBar;
 
-use crate::config::{self, ENTITY_LABELS};
+use crate::config;
 use crate::error::{CommandError, Exit};
 use crate::interrupt;
 use crate::screen::{bytes_bar, duration, note};
