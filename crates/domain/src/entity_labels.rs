@@ -21,7 +21,10 @@ const PLACE_LABELS: [&str; 5] = ["region", "zone", "cluster", "env", "device"];
 /// Whether a label says which entity it is, and not what is measured: `entity` or a part of [`ENTITY_LABELS`].
 #[must_use]
 pub fn is_entity_label(name: &str) -> bool {
-    name == ENTITY_LABEL || ENTITY_LABELS.iter().any(|label| label.split('+').any(|part| part == name))
+    name == ENTITY_LABEL
+        || ENTITY_LABELS
+            .iter()
+            .any(|label| label.split('+').any(|part| part == name))
 }
 
 /// Whether a column of this name in a table of metrics is a label even where nobody says so.
@@ -46,7 +49,11 @@ mod tests {
             ("cpu", false, false),
             ("", false, false),
         ] {
-            assert_eq!((is_entity_label(name), is_label_column(name)), (is_entity, is_label), "{name}");
+            assert_eq!(
+                (is_entity_label(name), is_label_column(name)),
+                (is_entity, is_label),
+                "{name}"
+            );
         }
     }
 }
