@@ -57,8 +57,8 @@ pub struct Options {
     /// Least lead in seconds that is worth something, where a failure has none of its own
     #[arg(long, default_value_t = 30)]
     pub lead_s: u32,
-    /// How far ahead a warning counts, in seconds
-    #[arg(long, default_value_t = 300)]
+    /// How far ahead a warning counts, in seconds; the longest growth of a fault, so that no warning of one comes too early
+    #[arg(long, default_value_t = 480)]
     pub horizon_s: u32,
     /// False alarms a day that everybody may have
     #[arg(long, default_value_t = 300.0)]
