@@ -3,7 +3,7 @@ use foreshock_domain::{
     PrecededBy, PrecursorDetail, Prediction, Resolution, Score, Signal, SourcePosition, Timestamp,
 };
 use foreshock_failure::predict::OperatingPoint;
-use foreshock_failure::{FailureTracker, Standing, Transition};
+use foreshock_failure::{FailureTracker, Planned, Span, Standing, Transition};
 use foreshock_stats::{Episode, EpisodeStep, harmonic_mean_surprise};
 use serde::{Deserialize, Serialize};
 
@@ -61,6 +61,10 @@ pub(crate) struct Surroundings<'a> {
     pub(crate) threshold: f64,
     /// Where the predictor's warnings begin; `None` where it has none to give.
     pub(crate) point: Option<&'a OperatingPoint>,
+    /// How far the partition's inputs have come.
+    pub(crate) now: Timestamp,
+    /// Maintenance and deploys.
+    pub(crate) planned: &'a Planned,
     /// What is usual in this partition.
     pub(crate) fleet: &'a mut Fleet,
     pub(crate) events: &'a mut Vec<Event>,
@@ -114,6 +118,10 @@ impl EntityState {
         for signal in &mut signals {
             signal.onset = self.oddness.bounded_onset(&signal.id, signal.onset, end);
         }
+        let planned = cx.planned.spans(self.name.as_str());
+        let start = windows.iter().map(|w| w.start).min().unwrap_or(end);
+        let is_planned = is_at_work(&planned, start, end, cx.config.rules.cooldown_ms());
+        self.tracker.plan(planned);
         let mut transitions = Vec::new();
         for window in windows {
             self.tracker
@@ -121,10 +129,10 @@ impl EntityState {
         }
         self.follow(cx, &transitions, &signals);
         let standing = self.tracker.standing(end);
-        let failing = standing == Standing::Failing;
+        let failing = standing == Standing::Failing || is_planned;
         let exhaustion = match standing {
-            Standing::Healthy => self.resources.take(cx.config, windows),
-            Standing::Failing | Standing::Cooldown => None,
+            Standing::Healthy if !is_planned => self.resources.take(cx.config, windows),
+            _ => None,
         };
         let runs_out_s = exhaustion.as_ref().map(|e| e.in_s);
         let foreseen = self
@@ -132,6 +140,12 @@ impl EntityState {
             .take(cx.config, &self.name, windows, end, runs_out_s, failing);
         cx.moments.extend(foreseen.moment);
         match standing {
+            Standing::Healthy if is_planned => {
+                // What is missing is known to be so when it is there again.
+                self.recovered_at = self.recovered_at.max(end);
+                self.resolve_precursor(cx, Resolution::Mitigated, end, None);
+                self.attach(cx, &signals, end);
+            }
             Standing::Healthy => {
                 let (recovered_at, width_ms) = (self.recovered_at, cx.config.windows.width_ms);
                 signals.retain(|s| !is_of_an_outage(s, end, recovered_at, width_ms));
@@ -149,6 +163,7 @@ impl EntityState {
     ) {
         let mut transitions = Vec::new();
         self.heard_ms = cx.observed_ms;
+        self.tracker.plan(cx.planned.spans(self.name.as_str()));
         self.tracker
             .on_incident(&cx.config.rules, incident, position, &mut transitions);
         self.follow(cx, &transitions, &[]);
@@ -157,9 +172,15 @@ impl EntityState {
     /// Time passed and nothing came.
     pub(crate) fn tick(&mut self, cx: &mut Surroundings<'_>) {
         let mut transitions = Vec::new();
+        let planned = cx.planned.spans(self.name.as_str());
+        let is_planned = is_at_work(&planned, cx.now, cx.now + 1, 0);
+        self.tracker.plan(planned);
         self.tracker
             .on_clock(&cx.config.rules, cx.observed_ms, &mut transitions);
         self.follow(cx, &transitions, &[]);
+        if is_planned {
+            self.resolve_precursor(cx, Resolution::Mitigated, self.clock.max(cx.now), None);
+        }
         if cx.observed_ms - self.heard_ms > SILENT_MS {
             self.resolve_precursor(cx, Resolution::Silent, self.clock, None);
         }
@@ -305,7 +326,9 @@ impl EntityState {
         let mut event = incident.event(&self.name, EventAction::Resolve, at, None);
         event.ended_at = Some(at);
         cx.events.push(as_precursor(event, &incident, Some(why), lead_s));
-        self.remembered.push((incident.id, incident.opened_at, at));
+        if why != Resolution::Mitigated {
+            self.remembered.push((incident.id, incident.opened_at, at));
+        }
         if self.remembered.len() > REMEMBERED_MAX {
             self.remembered.remove(0);
         }
@@ -421,6 +444,14 @@ impl EntityState {
             })
             .collect()
     }
+}
+
+/// Whether work is planned in a window from `start` to `end`, or was until less than `cooldown_ms` ago: what is odd then comes
+/// of the work.
+fn is_at_work(planned: &[Span], start: Timestamp, end: Timestamp, cooldown_ms: Millis) -> bool {
+    planned
+        .iter()
+        .any(|(from, to)| *from < end && start < *to + cooldown_ms)
 }
 
 /// Values that were missing while the entity failed are missing because it failed, and the gap is known only when it is over.

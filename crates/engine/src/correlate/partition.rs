@@ -3,6 +3,7 @@ use std::collections::BTreeMap;
 
 use foreshock_domain::{Entity, EntityWindow, Event, EventAction, EventKind, SignalRecord, Timestamp, Upstream};
 use foreshock_failure::predict::OperatingPoint;
+use foreshock_failure::{Noted, Planned};
 use foreshock_stats::AlarmBudget;
 use foreshock_wire::{event, signals};
 use serde::{Deserialize, Serialize};
@@ -25,6 +26,7 @@ pub struct CorrelatePartition {
     held: BTreeMap<HeldKey, EntityWindow>,
     entities: BTreeMap<Entity, EntityState>,
     fleet: Fleet,
+    planned: Planned,
     /// Of the record being applied.
     #[serde(skip)]
     moments: Vec<Moment>,
@@ -112,6 +114,11 @@ impl CorrelatePartition {
         match record {
             SignalRecord::Window(window) => self.take_window(cx, offset, window, events),
             SignalRecord::Incident { incident, position } => {
+                let noted = self.planned.note(&cx.config.rules, &incident);
+                cx.counters.plans_displaced += u64::from(noted == Noted::Displaced);
+                if noted != Noted::Incident {
+                    return;
+                }
                 self.with_entity(cx, &incident.entity.clone(), events, |state, around| {
                     state.declared(around, &incident, &position);
                 });
@@ -155,6 +162,7 @@ impl CorrelatePartition {
         let until = self.order.advance();
         if until > Timestamp::MIN {
             self.fleet.advance(until);
+            self.planned.forget(until);
         }
         let mut group: Vec<EntityWindow> = Vec::new();
         while let Some(entry) = self.held.first_entry() {
@@ -182,7 +190,7 @@ impl CorrelatePartition {
     }
 
     fn tick_entities(&mut self, cx: &mut Taking<'_>, events: &mut Vec<Event>) {
-        let observed_ms = self.order.observed_ms();
+        let (observed_ms, now) = (self.order.observed_ms(), self.order.decided_until());
         let (threshold, point) = (self.threshold(cx.config), self.point(cx.config));
         for state in self.entities.values_mut() {
             state.tick(&mut Surroundings {
@@ -190,6 +198,8 @@ impl CorrelatePartition {
                 observed_ms,
                 threshold,
                 point,
+                now,
+                planned: &self.planned,
                 fleet: &mut self.fleet,
                 events,
                 moments: &mut self.moments,
@@ -216,7 +226,7 @@ impl CorrelatePartition {
             self.entities.insert(entity.clone(), EntityState::new(entity.clone()));
         }
         let (threshold, point) = (self.threshold(cx.config), self.point(cx.config));
-        let observed_ms = self.order.observed_ms();
+        let (observed_ms, now) = (self.order.observed_ms(), self.order.decided_until());
         if let Some(state) = self.entities.get_mut(entity) {
             act(
                 state,
@@ -225,6 +235,8 @@ impl CorrelatePartition {
                     observed_ms,
                     threshold,
                     point,
+                    now,
+                    planned: &self.planned,
                     fleet: &mut self.fleet,
                     events,
                     moments: &mut self.moments,

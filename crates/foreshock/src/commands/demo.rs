@@ -257,6 +257,7 @@ fn said(event: &Event, paint: Paint) -> String {
                 format!("confirmed: the failure came {} later", minutes(p.lead_s.unwrap_or(0.0)))
             }
             Some(Resolution::Symptom) => "the failure had begun before".to_owned(),
+            Some(Resolution::Mitigated) => "planned work began".to_owned(),
             Some(Resolution::Silent) => "nothing heard any more".to_owned(),
             Some(Resolution::Quiet) | None => "back to normal".to_owned(),
         },
