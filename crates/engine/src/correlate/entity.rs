@@ -1,6 +1,6 @@
 use foreshock_domain::{
-    Channel, Entity, EntityWindow, Event, EventAction, EventKind, Exhaustion, FailureDetail, Grade, IncidentId, Millis,
-    PrecededBy, PrecursorDetail, Prediction, Resolution, Score, Signal, SourcePosition, Timestamp,
+    Channel, Entity, EntityWindow, Event, EventAction, EventKind, Exhaustion, FailureDetail, Grade, IncidentId,
+    LedgerEntry, Millis, PrecededBy, PrecursorDetail, Prediction, Resolution, Score, Signal, SourcePosition, Timestamp,
 };
 use foreshock_failure::predict::OperatingPoint;
 use foreshock_failure::{FailureTracker, Planned, Span, Standing, Transition};
@@ -11,6 +11,7 @@ use super::forecast::{Forecaster, Moment};
 use super::incident::{Incident, merge};
 use super::joint::Joint;
 use super::judgement::{Fleet, Oddness};
+use super::ledger::{Failed, Ledger};
 use super::resources::Resources;
 use super::sentence;
 use crate::config::EngineConfig;
@@ -51,6 +52,8 @@ pub(crate) struct EntityState {
     resources: Resources,
     /// Whether something is running out and was told.
     exhausting: bool,
+    /// Precursors whose fate is not known yet.
+    ledger: Ledger,
 }
 
 /// What an entity needs of the partition while it takes a window.
@@ -68,6 +71,7 @@ pub(crate) struct Surroundings<'a> {
     /// What is usual in this partition.
     pub(crate) fleet: &'a mut Fleet,
     pub(crate) events: &'a mut Vec<Event>,
+    pub(crate) ledger: &'a mut Vec<LedgerEntry>,
     pub(crate) moments: &'a mut Vec<Moment>,
 }
 
@@ -99,6 +103,7 @@ impl EntityState {
             forecaster: Forecaster::default(),
             resources: Resources::default(),
             exhausting: false,
+            ledger: Ledger::default(),
         }
     }
 
@@ -121,6 +126,7 @@ impl EntityState {
         let planned = cx.planned.spans(self.name.as_str());
         let start = windows.iter().map(|w| w.start).min().unwrap_or(end);
         let is_planned = is_at_work(&planned, start, end, cx.config.rules.cooldown_ms());
+        let work_since = planned.iter().map(|(from, _)| *from).filter(|from| *from < end).max();
         self.tracker.plan(planned);
         let mut transitions = Vec::new();
         for window in windows {
@@ -128,6 +134,7 @@ impl EntityState {
                 .on_window(&cx.config.rules, window, cx.observed_ms, &mut transitions);
         }
         self.follow(cx, &transitions, &signals);
+        self.ledger.heard(self.clock, cx.ledger);
         let standing = self.tracker.standing(end);
         let failing = standing == Standing::Failing || is_planned;
         let exhaustion = match standing {
@@ -144,6 +151,9 @@ impl EntityState {
                 // What is missing is known to be so when it is there again.
                 self.recovered_at = self.recovered_at.max(end);
                 self.resolve_precursor(cx, Resolution::Mitigated, end, None);
+                if let Some(from) = work_since {
+                    self.ledger.planned(from, end, cx.ledger);
+                }
                 self.attach(cx, &signals, end);
             }
             Standing::Healthy => {
@@ -173,13 +183,16 @@ impl EntityState {
     pub(crate) fn tick(&mut self, cx: &mut Surroundings<'_>) {
         let mut transitions = Vec::new();
         let planned = cx.planned.spans(self.name.as_str());
-        let is_planned = is_at_work(&planned, cx.now, cx.now + 1, 0);
+        let at_work = |(from, to): &&Span| *from <= cx.now && cx.now < *to;
+        let work_since = planned.iter().filter(at_work).map(|(from, _)| *from).max();
         self.tracker.plan(planned);
         self.tracker
             .on_clock(&cx.config.rules, cx.observed_ms, &mut transitions);
         self.follow(cx, &transitions, &[]);
-        if is_planned {
-            self.resolve_precursor(cx, Resolution::Mitigated, self.clock.max(cx.now), None);
+        if let Some(from) = work_since {
+            let now = self.clock.max(cx.now);
+            self.resolve_precursor(cx, Resolution::Mitigated, now, None);
+            self.ledger.planned(from, now, cx.ledger);
         }
         if cx.observed_ms - self.heard_ms > SILENT_MS {
             self.resolve_precursor(cx, Resolution::Silent, self.clock, None);
@@ -326,6 +339,8 @@ impl EntityState {
         let mut event = incident.event(&self.name, EventAction::Resolve, at, None);
         event.ended_at = Some(at);
         cx.events.push(as_precursor(event, &incident, Some(why), lead_s));
+        let horizon_ms = cx.config.ledger_horizon_ms();
+        self.ledger.resolved(&self.name, &incident, at, horizon_ms, cx.ledger);
         if why != Resolution::Mitigated {
             self.remembered.push((incident.id, incident.opened_at, at));
         }
@@ -425,6 +440,18 @@ impl EntityState {
             self.resolve_precursor(cx, why, t.observed_at, (lead_s > 0.0).then_some(lead_s));
         }
         self.remembered.clear();
+        let failed = Failed {
+            id,
+            class: &t.class,
+            onset: t.onset,
+            told_at: t.observed_at,
+        };
+        self.ledger.failed(failed, cx.ledger);
+    }
+
+    /// It is forgotten.
+    pub(crate) fn leave(&mut self, out: &mut Vec<LedgerEntry>, now: Timestamp) {
+        self.ledger.forgotten(now, out);
     }
 
     /// The precursors that were told before `onset` and were open then, or not long before; the earliest first.

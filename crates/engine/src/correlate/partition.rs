@@ -1,11 +1,13 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use foreshock_domain::{Entity, EntityWindow, Event, EventAction, EventKind, SignalRecord, Timestamp, Upstream};
+use foreshock_domain::{
+    Entity, EntityWindow, Event, EventAction, EventKind, LedgerEntry, SignalRecord, Timestamp, Upstream,
+};
 use foreshock_failure::predict::OperatingPoint;
 use foreshock_failure::{Noted, Planned};
 use foreshock_stats::AlarmBudget;
-use foreshock_wire::{event, signals};
+use foreshock_wire::{event, ledger, signals};
 use serde::{Deserialize, Serialize};
 
 use super::entity::{EntityState, Surroundings};
@@ -30,6 +32,9 @@ pub struct CorrelatePartition {
     /// Of the record being applied.
     #[serde(skip)]
     moments: Vec<Moment>,
+    /// Of the record being applied.
+    #[serde(skip)]
+    settled: Vec<LedgerEntry>,
 }
 
 /// What a partition may look at and write to while it applies a record.
@@ -94,6 +99,9 @@ impl CorrelatePartition {
                 });
             }
         }
+        for entry in self.settled.drain(..) {
+            cx.outputs.push(output_of_ledger(record, &entry));
+        }
         for event in &events {
             count(cx.counters, event);
             cx.outputs.push(output_of(record, event));
@@ -111,6 +119,7 @@ impl CorrelatePartition {
         events: &mut Vec<Event>,
     ) {
         let cx = &mut Taking { config, counters };
+        self.settled.clear();
         match record {
             SignalRecord::Window(window) => self.take_window(cx, offset, window, events),
             SignalRecord::Incident { incident, position } => {
@@ -133,6 +142,12 @@ impl CorrelatePartition {
                 self.tick_entities(cx, events);
             }
         }
+    }
+
+    /// What became of precursors by the record that was taken last.
+    #[must_use]
+    pub fn settled(&self) -> &[LedgerEntry] {
+        &self.settled
     }
 
     fn take_window(&mut self, cx: &mut Taking<'_>, offset: i64, window: EntityWindow, events: &mut Vec<Event>) {
@@ -202,12 +217,18 @@ impl CorrelatePartition {
                 planned: &self.planned,
                 fleet: &mut self.fleet,
                 events,
+                ledger: &mut self.settled,
                 moments: &mut self.moments,
             });
         }
         let before = self.entities.len();
-        self.entities
-            .retain(|_, state| !state.is_idle(observed_ms, cx.config.limits.idle_ms));
+        self.entities.retain(|_, state| {
+            let stays = !state.is_idle(observed_ms, cx.config.limits.idle_ms);
+            if !stays {
+                state.leave(&mut self.settled, now);
+            }
+            stays
+        });
         cx.counters.evicted += (before - self.entities.len()) as u64;
     }
 
@@ -239,6 +260,7 @@ impl CorrelatePartition {
                     planned: &self.planned,
                     fleet: &mut self.fleet,
                     events,
+                    ledger: &mut self.settled,
                     moments: &mut self.moments,
                 },
             );
@@ -288,6 +310,22 @@ fn output_of(record: &Record<'_>, of: &Event) -> Output {
             EventKind::Precursor => Destination::Anomalies,
             EventKind::Failure => Destination::Failures,
         },
+        key: of.entity.as_str().as_bytes().to_vec(),
+        value,
+        headers: headers
+            .into_iter()
+            .map(|(k, v)| (Cow::Borrowed(k), v.into_bytes()))
+            .collect(),
+    }
+}
+
+fn output_of_ledger(record: &Record<'_>, of: &LedgerEntry) -> Output {
+    let mut value = Vec::with_capacity(512);
+    ledger::encode(of, &mut value);
+    let headers = ledger::headers(of, "foreshock");
+    Output {
+        from: record.from,
+        to: Destination::Ledger,
         key: of.entity.as_str().as_bytes().to_vec(),
         value,
         headers: headers

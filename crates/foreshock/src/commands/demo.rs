@@ -110,6 +110,7 @@ fn start_broker(config: &Config) -> Result<EmbeddedBroker, foreshock_kafka::Kafk
         (&t.signals, 2),
         (&t.anomalies, 1),
         (&t.failures, 1),
+        (&t.ledger, 1),
         (&t.dead_letters, 1),
         (&t.state, 1),
     ];
