@@ -206,15 +206,16 @@ def deploy_of_a_pattern():
     for s in range(0, 4500, 10):
         load = 50 + 8 * math.sin(s / 100)
         leaked = max(0, s - 2700) / 6
-        down = 3420 <= s < 3600
+        down = 3520 <= s < 3700
         for host in ["web-1", "db-1"]:
             if not (down and host == "web-1"):
                 case.sample(s, "requests_per_s", host, load + rng.gauss(0, 2))
-                restarted = host == "web-1" and s >= 3600
-                case.sample(s, "memory_mib", host, 300 + load / 10 + (0 if restarted else leaked) + rng.gauss(0, 1.5))
+                restarted = host == "web-1" and s >= 3700
+                grown = 0 if restarted else 3 * leaked if host == "web-1" else leaked
+                case.sample(s, "memory_mib", host, 300 + load / 10 + grown + rng.gauss(0, 1.5))
             case.sample(s, "up", host, 0.0 if down and host == "web-1" else 1.0)
-    case.record("incidents", 3400, json.dumps(
-        {"entity": "web-*", "class": "deploy", "onset": at(3400), "end": at(3700), "summary": "release 2"}), "web-*")
+    case.record("incidents", 3500, json.dumps(
+        {"entity": "web-*", "class": "deploy", "onset": at(3500), "end": at(3800), "summary": "release 2"}), "web-*")
     case.write()
 
 

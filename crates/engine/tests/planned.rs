@@ -12,7 +12,7 @@ const WIDTH_MS: i64 = 10_000;
 /// Windows in which something is odd.
 const ODD: std::ops::Range<i64> = 2_000..2_200;
 /// Window at which it is over a horizon after the oddness, with room for the episode to close.
-const LONG_AFTER: i64 = 2_700;
+const LONG_AFTER: i64 = 3_200;
 
 fn at(window: i64) -> Timestamp {
     Timestamp::from_millis(1_760_000_000_000 + window * WIDTH_MS)
