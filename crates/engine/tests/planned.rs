@@ -185,6 +185,7 @@ fn each_precursor_has_one_fate() {
         Fate,
         Option<Censoring>,
     );
+    // Late enough that nothing is odd any more after its cooldown.
     let outage = |window| vec![declared(window, "web-1", "outage", window, Some(window))];
     let cases: [Case<'_>; 8] = [
         (
@@ -197,7 +198,7 @@ fn each_precursor_has_one_fate() {
         ),
         (
             "a failure while it was open",
-            outage(2_150),
+            outage(2_185),
             i64::MAX,
             Resolution::Confirmed,
             Fate::Confirmed,
@@ -213,7 +214,7 @@ fn each_precursor_has_one_fate() {
         ),
         (
             "a failure that had begun before",
-            vec![declared(2_150, "web-1", "outage", 1_990, Some(2_150))],
+            vec![declared(2_185, "web-1", "outage", 1_990, Some(2_185))],
             i64::MAX,
             Resolution::Symptom,
             Fate::Censored,
