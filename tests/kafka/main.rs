@@ -10,4 +10,5 @@ mod deployment;
 mod harness;
 mod pipeline;
 mod process;
+mod range;
 mod topics;

@@ -13,6 +13,7 @@
 mod clock;
 mod detector;
 mod entity;
+mod entity_labels;
 mod event;
 mod input;
 mod ledger;
@@ -25,6 +26,7 @@ pub mod text;
 pub use clock::{Progress, Tick, Upstream};
 pub use detector::{Detector, Learning};
 pub use entity::{Entity, Labels, Series, SeriesId};
+pub use entity_labels::{ENTITY_LABEL, ENTITY_LABELS, is_entity_label, is_label_column};
 pub use event::{
     Contributor, Event, EventAction, EventId, EventKind, Exhaustion, FailureDetail, Grade, IncidentId, LogEvidence,
     PrecededBy, PrecursorDetail, Prediction, PredictionGround, Resolution, Severity, TrackRecord,

@@ -16,6 +16,7 @@ use std::num::NonZero;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use foreshock_domain::ENTITY_LABELS;
 use foreshock_engine::config::LATENESS_WINDOWS_MAX;
 use foreshock_engine::{
     AlarmConfig, EngineConfig, Limits, LogConfig, SESSION_IDLE_MS, SessionConfig, SourceConfig, Windows,
@@ -45,18 +46,6 @@ const EXHAUSTION_HORIZON_S_MAX: u64 = 366 * 86_400;
 const HELD_MAX: usize = 50_000_000;
 /// Brokers refuse longer names.
 const TOPIC_BYTES_MAX: usize = 249;
-
-/// Labels that name an entity where a source does not say: the narrowest thing that can fail on its own first.
-pub const ENTITY_LABELS: [&str; 8] = [
-    "namespace+pod",
-    "pod",
-    "host",
-    "instance",
-    "node",
-    "service",
-    "container",
-    "job",
-];
 
 /// A checked configuration.
 #[derive(Debug)]

@@ -4,43 +4,41 @@
 //! (the rest of a stack trace) has the time of the line before. Merging looks at the head of each dump alone, so dumps must be
 //! nearly in order, as recorders write them; a line from the past comes where it stands.
 //!
-//! A CSV of metrics is a dump too: each row becomes one record of plain JSON, its label columns the labels of its series.
+//! A CSV of metrics is a dump too: each row becomes one record of plain JSON, its label columns the labels of its series. So is a
+//! Parquet file of metrics or of log lines, and each partition of a topic.
 //!
 //! Cost: one line of each dump in memory; per record one decoding, one allocation for the line and one for the key, and
 //! `log2(dumps)` comparisons.
 
+use std::borrow::Cow;
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BinaryHeap};
-use std::io;
+use std::collections::BinaryHeap;
+use std::fs::File;
+use std::io::{self, Seek};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use foreshock_domain::{Input, Timestamp};
-use foreshock_wire::{DecodeError, Decoder, Format, Near, Origin, limits};
+use foreshock_domain::{Input, Timestamp, is_label_column};
+use foreshock_wire::{Decoder, Format, Near, Origin, limits};
 
+pub use crate::dump_error::DumpError;
+use crate::dump_parquet::{self, DumpParquet};
+use crate::dump_topic::{TopicRecord, TopicRecords};
 use crate::metric_csv::{Layout, MetricCsv, MetricCsvError, MetricRow};
-use crate::open::{LineRead, Opened, open};
+use crate::metric_record::MetricRecord;
+use crate::open::{LineRead, Opened, STDIN, open};
+use crate::parquet_rows::ParquetRows;
 
-/// Columns of a CSV that are labels even where no entity is named by them.
-const LABEL_COLUMNS: [&str; 14] = [
-    "entity",
-    "namespace",
-    "pod",
-    "host",
-    "instance",
-    "node",
-    "service",
-    "container",
-    "job",
-    "region",
-    "zone",
-    "cluster",
-    "env",
-    "device",
-];
-/// The column that names the entity where none of the labels does.
-const ENTITY_COLUMN: &str = "entity";
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+/// How a Parquet file begins.
+const PARQUET: &[u8] = b"PAR1";
+/// Enough to tell what a file is.
+const PEEK_BYTES: usize = 16;
+/// Packed Parquet larger than this has to be unpacked by hand.
+const COPY_BYTES_MAX: u64 = 64 << 30;
+/// What an offset of a topic counts in the progress.
+const OFFSET_BYTES: u64 = 256;
 
 /// One record of a dump.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -53,97 +51,6 @@ pub struct TimedRecord {
     pub payload: Vec<u8>,
 }
 
-/// Why a dump can't be read on.
-#[derive(Debug, thiserror::Error)]
-pub enum DumpError {
-    /// It can't be opened.
-    #[error("{} can't be opened: {source}", path.display())]
-    Open {
-        /// Which file.
-        path: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
-    /// It can't be read on, or its compression is damaged.
-    #[error("{} line {line} can't be read: {source}", path.display())]
-    Read {
-        /// Which file.
-        path: PathBuf,
-        /// From 1.
-        line: u64,
-        /// Why.
-        source: io::Error,
-    },
-    /// A line is not what the format says.
-    #[error("{} line {line} is no {format}: {reason}", path.display())]
-    Record {
-        /// Which file.
-        path: PathBuf,
-        /// From 1.
-        line: u64,
-        /// What was expected.
-        format: Format,
-        /// What is wrong with it.
-        reason: DecodeError,
-    },
-    /// A line is longer than any record may be.
-    #[error("{} line {line} is longer than {} bytes", path.display(), limits::PAYLOAD_BYTES_MAX)]
-    TooLong {
-        /// Which file.
-        path: PathBuf,
-        /// From 1.
-        line: u64,
-    },
-    /// A CSV is not one of metrics: line, column and what was expected.
-    #[error("{}: {source}", path.display())]
-    Csv {
-        /// Which file.
-        path: PathBuf,
-        /// Where and what.
-        source: MetricCsvError,
-    },
-    /// A CSV for a source whose records are written otherwise.
-    #[error("{} is a CSV of metrics, and its source is {format}, expected a source of plain_json", path.display())]
-    CsvFormat {
-        /// Which file.
-        path: PathBuf,
-        /// Format of the source.
-        format: Format,
-    },
-    /// The first lines have no time, so that nobody knows when to send them.
-    #[error("{} line {line} has no time, and none before it has", path.display())]
-    NoTime {
-        /// Which file.
-        path: PathBuf,
-        /// From 1.
-        line: u64,
-    },
-}
-
-impl DumpError {
-    /// Whether the data is wrong, and not the file system.
-    #[must_use]
-    pub fn is_bad_data(&self) -> bool {
-        match self {
-            Self::Open { .. } => false,
-            // What decompressors say of damage.
-            Self::Read { source, .. } => matches!(
-                source.kind(),
-                io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput | io::ErrorKind::UnexpectedEof
-            ),
-            Self::Csv {
-                source: MetricCsvError::Read { source, .. },
-                ..
-            } => !matches!(source.kind(), io::ErrorKind::Other | io::ErrorKind::NotFound),
-            Self::Csv { .. }
-            | Self::CsvFormat { .. }
-            | Self::Record { .. }
-            | Self::TooLong { .. }
-            | Self::NoTime { .. } => true,
-        }
-    }
-}
-
 /// A dump being read, record by record. After an error it ends.
 pub struct Dump {
     path: PathBuf,
@@ -154,6 +61,8 @@ pub struct Dump {
     decoder: Decoder,
     key_labels: Vec<String>,
     line: u64,
+    /// Of a topic, the last that was read.
+    offset: i64,
     last_at: Option<Timestamp>,
     /// When the file was last written to, where it is one.
     written_at: Option<Timestamp>,
@@ -163,19 +72,31 @@ pub struct Dump {
 enum Reading {
     Lines(Opened),
     Csv(Box<MetricCsv<Opened>>),
+    Parquet(Box<DumpParquet>),
+    Topic(Box<dyn TopicRecords>),
 }
 
 impl Dump {
-    /// Opens a dump: JSON Lines, raw log lines, or by its name a CSV of metrics; plain, `.gz` or `.zst`; `-` is standard input.
+    /// Opens a dump: JSON Lines or raw log lines, a CSV of metrics (by its name or its header), or Parquet (by its name or its
+    /// first bytes); plain, `.gz` or `.zst`; `-` is standard input. Parquet has to be read at any place, so what is packed or
+    /// comes through a pipe is written to a nameless file for the temporary ones first.
     ///
     /// # Errors
-    /// When it can't be opened, or it is a CSV and not one of metrics or `format` not plain JSON.
+    /// When it can't be opened, or it is a table and not one that fits `format`.
     pub fn open(path: &Path, format: Format) -> Result<Self, DumpError> {
-        let opened = open(path).map_err(|source| DumpError::Open {
+        let failed = |source| DumpError::Open {
             path: path.into(),
             source,
+        };
+        let mut opened = open(path).map_err(failed)?;
+        let first = opened.peek(PEEK_BYTES).map_err(|source| DumpError::Read {
+            path: path.into(),
+            line: 1,
+            source,
         })?;
-        let mut dump = if is_csv(path) {
+        let mut dump = if first.starts_with(PARQUET) || is_named(path, "parquet") {
+            Self::parquet(path, format, opened)?
+        } else if is_named(path, "csv") || (format == Format::PlainJson && is_csv_header(&first)) {
             Self::csv(path, format, opened)?
         } else {
             Self::new(path, format, opened)
@@ -206,6 +127,7 @@ impl Dump {
             decoder: Decoder::new(format),
             key_labels: Vec::new(),
             line: 0,
+            offset: -1,
             last_at: None,
             written_at: None,
             ended: false,
@@ -218,16 +140,63 @@ impl Dump {
     /// When it is none, or `format` is not plain JSON.
     pub fn csv(path: &Path, format: Format, opened: Opened) -> Result<Self, DumpError> {
         if format != Format::PlainJson {
-            let path = path.into();
-            return Err(DumpError::CsvFormat { path, format });
+            return Err(DumpError::TableFormat {
+                path: path.into(),
+                table: "CSV of metrics",
+                format,
+                expected: "plain_json",
+            });
         }
         let size = (opened.bytes_taken_handle(), opened.bytes_total());
-        let is_label = |name: &str| LABEL_COLUMNS.contains(&name);
-        let csv = MetricCsv::with_labels(opened, &is_label).map_err(|source| DumpError::Csv {
+        let csv = MetricCsv::with_labels(opened, &is_label_column).map_err(|source| DumpError::Csv {
             path: path.into(),
             source,
         })?;
+        if let Some(error) = csv.repeated_name() {
+            let path = path.into();
+            return Err(DumpError::Csv { path, source: error });
+        }
         Ok(Self::of(path, format, Reading::Csv(Box::new(csv)), size))
+    }
+
+    /// A Parquet file that is open already.
+    ///
+    /// # Errors
+    /// When it is none, or one that does not fit `format`.
+    pub fn parquet(path: &Path, format: Format, opened: Opened) -> Result<Self, DumpError> {
+        if !dump_parquet::is_fitting(format) {
+            return Err(DumpError::TableFormat {
+                path: path.into(),
+                table: "Parquet file",
+                format,
+                expected: "plain_json, log_json or log",
+            });
+        }
+        let file = seekable(path, opened).map_err(|source| DumpError::Read {
+            path: path.into(),
+            line: 1,
+            source,
+        })?;
+        let read = ParquetRows::new(file).and_then(|rows| DumpParquet::new(rows, format));
+        let read = read.map_err(|source| DumpError::Parquet {
+            path: path.into(),
+            source,
+        })?;
+        let (taken, total) = read.rows().progress();
+        Ok(Self::of(
+            path,
+            format,
+            Reading::Parquet(Box::new(read)),
+            (taken, Some(total)),
+        ))
+    }
+
+    /// A partition of a topic; `name` is its name in errors.
+    #[must_use]
+    pub fn topic(name: &str, format: Format, records: Box<dyn TopicRecords>) -> Self {
+        let (_, total) = records.progress();
+        let size = (Arc::default(), Some(total.saturating_mul(OFFSET_BYTES)));
+        Self::of(Path::new(name), format, Reading::Topic(records), size)
     }
 
     /// Takes the key from the first of these labels that a record has; `namespace+pod` joins two with `/`.
@@ -237,7 +206,7 @@ impl Dump {
         self
     }
 
-    /// Bytes taken so far, as they lie there.
+    /// Bytes taken so far, as they lie there; of a topic, whose size brokers don't tell, 256 for each offset.
     #[must_use]
     pub fn bytes_taken(&self) -> u64 {
         self.taken.load(Ordering::Relaxed)
@@ -269,6 +238,25 @@ impl Dump {
                     .transpose()
                     .map_err(failed);
             }
+            Reading::Parquet(rows) => {
+                return rows.next_record(&self.key_labels).map_err(|source| DumpError::Parquet {
+                    path: self.path.clone(),
+                    source,
+                });
+            }
+            Reading::Topic(records) => {
+                let read = records.next().transpose();
+                let taken = records.progress().0.saturating_mul(OFFSET_BYTES);
+                self.taken.store(taken, Ordering::Relaxed);
+                return match read {
+                    Ok(record) => Ok(record.map(|record| self.of_topic(record))),
+                    Err(source) => Err(DumpError::Topic {
+                        path: self.path.clone(),
+                        offset: self.offset,
+                        source,
+                    }),
+                };
+            }
         };
         let mut payload = Vec::new();
         loop {
@@ -287,8 +275,15 @@ impl Dump {
                         line,
                     });
                 }
-                LineRead::Line if payload.trim_ascii().is_empty() => {}
-                LineRead::Line => break,
+                LineRead::Line => {
+                    // Some editors write a byte order mark.
+                    if line == 1 && payload.starts_with(BYTE_ORDER_MARK) {
+                        payload.drain(..BYTE_ORDER_MARK.len());
+                    }
+                    if !payload.trim_ascii().is_empty() {
+                        break;
+                    }
+                }
             }
         }
         let (mut first_at, mut key) = (None, None);
@@ -325,42 +320,58 @@ impl Dump {
     }
 }
 
-/// Whether the name without `.gz` or `.zst` ends in `.csv`.
-fn is_csv(path: &Path) -> bool {
+/// Whether the name without `.gz` or `.zst` ends in this.
+fn is_named(path: &Path, ending: &str) -> bool {
     let is = |path: &Path, ending: &str| path.extension().is_some_and(|e| e.eq_ignore_ascii_case(ending));
     let packed = is(path, "gz") || is(path, "zst");
-    is(path, "csv") || (packed && path.file_stem().is_some_and(|stem| is(Path::new(stem), "csv")))
+    is(path, ending) || (packed && path.file_stem().is_some_and(|stem| is(Path::new(stem), ending)))
 }
 
-/// One row as plain JSON: an array with a point for each metric.
+/// Whether this is how a CSV of metrics begins, and no JSON ever does.
+fn is_csv_header(first: &[u8]) -> bool {
+    let first = first.strip_prefix(BYTE_ORDER_MARK).unwrap_or(first).trim_ascii_start();
+    first.starts_with(b"timestamp,") || first.starts_with(b"\"timestamp\",")
+}
+
+/// The file itself, or a nameless copy of what is packed or comes through a pipe.
+fn seekable(path: &Path, opened: Opened) -> io::Result<File> {
+    if path.as_os_str() != STDIN && !opened.is_packed() {
+        let file = File::open(path)?;
+        if file.metadata()?.is_file() {
+            return Ok(file);
+        }
+    }
+    let mut copy = tempfile::tempfile()?;
+    let copied = io::copy(&mut io::Read::take(opened, COPY_BYTES_MAX), &mut copy)?;
+    if copied == COPY_BYTES_MAX {
+        let what = format!("more than {COPY_BYTES_MAX} bytes of packed Parquet, expected it unpacked");
+        return Err(io::Error::new(io::ErrorKind::InvalidData, what));
+    }
+    copy.rewind()?;
+    Ok(copy)
+}
+
+/// One row of a CSV as plain JSON.
 fn record_of(row: &MetricRow<'_, Opened>, key_labels: &[String]) -> Result<TimedRecord, MetricCsvError> {
-    let labels: BTreeMap<&str, std::borrow::Cow<'_, str>> = row.labels().collect();
-    let key = joined_key(key_labels, &|name| labels.get(name).map(AsRef::as_ref));
-    let key = key.or_else(|| labels.get(ENTITY_COLUMN).map(|l| l.clone().into_owned()));
-    // As text, since a number's unit is told by its size, which is wrong near 1970.
-    let at = foreshock_wire::time::format_rfc3339(row.at);
-    let point = |name: &str, value: f64| {
-        // What is missing is null in JSON, and NaN has no other form there.
-        serde_json::json!({"timestamp": at, "name": name, "value": value, "labels": labels})
-    };
     let points = match row.layout() {
         Layout::Wide(names) => {
             let points = names
                 .iter()
                 .enumerate()
-                .map(|(i, name)| Ok(point(name, row.wide_value(i)?)));
+                .map(|(i, name)| Ok((Cow::from(name.as_str()), row.wide_value(i)?)));
             points.collect::<Result<Vec<_>, MetricCsvError>>()?
         }
         Layout::Long => {
             let (series, value) = row.long_value()?;
-            vec![point(&String::from_utf8_lossy(series), value)]
+            vec![(String::from_utf8_lossy(series), value)]
         }
     };
-    Ok(TimedRecord {
+    let record = MetricRecord {
         at: row.at,
-        key: key.unwrap_or_default(),
-        payload: serde_json::Value::Array(points).to_string().into_bytes(),
-    })
+        labels: row.labels().collect(),
+        points,
+    };
+    Ok(record.to_record(key_labels))
 }
 
 fn time_of(input: &Input<'_>) -> Option<Timestamp> {
@@ -379,12 +390,42 @@ fn key_of(input: &Input<'_>, labels: &[String]) -> String {
 }
 
 /// The first of `labels` that is there; `a+b` joins two.
-fn joined_key<'v>(labels: &[String], value: &dyn Fn(&str) -> Option<&'v str>) -> Option<String> {
+pub(crate) fn joined_key<'v>(labels: &[String], value: &dyn Fn(&str) -> Option<&'v str>) -> Option<String> {
     let joined = |label: &String| {
         let parts: Option<Vec<&str>> = label.split('+').map(|part| value(part.trim())).collect();
         parts.map(|parts| parts.join("/"))
     };
     labels.iter().find_map(joined)
+}
+
+impl Dump {
+    /// As `run` takes it: with its own time where its value has none, and with its own key.
+    fn of_topic(&mut self, record: TopicRecord) -> TimedRecord {
+        self.offset = record.offset;
+        let (mut first_at, mut key) = (None, None);
+        let labels = &self.key_labels;
+        let sink = &mut |input: Input<'_>| {
+            first_at = first_at.or(time_of(&input));
+            key.get_or_insert_with(|| key_of(&input, labels));
+        };
+        let origin = Origin {
+            key: &record.key,
+            near: record.at.map(Near::Record),
+        };
+        // What can't be read is a dead letter there, and the engine says so.
+        let _ = self.decoder.decode_from(&record.payload, origin, sink);
+        let at = first_at
+            .or(record.at)
+            .or(self.last_at)
+            .unwrap_or(Timestamp::from_millis(0));
+        self.last_at = Some(at);
+        let own_key = (!record.key.is_empty()).then(|| String::from_utf8_lossy(&record.key).into_owned());
+        TimedRecord {
+            at,
+            key: own_key.or(key).unwrap_or_default(),
+            payload: record.payload,
+        }
+    }
 }
 
 impl Iterator for Dump {

@@ -122,7 +122,7 @@ fn a_bad_csv_says_where() {
         ("a.jsonl.gz", false),
         ("csv", false),
     ] {
-        assert_eq!(is_csv(Path::new(name)), expected, "{name}");
+        assert_eq!(is_named(Path::new(name), "csv"), expected, "{name}");
     }
 }
 

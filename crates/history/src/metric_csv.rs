@@ -130,6 +130,14 @@ impl<R: BufRead> MetricCsv<R> {
         Ok(csv)
     }
 
+    /// What is wrong where two columns have one name.
+    #[must_use]
+    pub fn repeated_name(&self) -> Option<MetricCsvError> {
+        let mut seen = std::collections::BTreeSet::new();
+        let column = self.names.iter().position(|name| !seen.insert(name.as_str()))?;
+        Some(self.data(column, "expected each name once", self.names[column].as_bytes()))
+    }
+
     /// How the file is laid out.
     pub fn layout(&self) -> &Layout {
         &self.layout

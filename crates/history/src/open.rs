@@ -21,6 +21,7 @@ pub struct Opened {
     reader: Box<dyn BufRead + Send>,
     taken: Arc<AtomicU64>,
     bytes_total: Option<u64>,
+    packed: bool,
 }
 
 /// Counts what is taken from the file itself, so that progress compares with the file's size.
@@ -94,7 +95,26 @@ impl Opened {
             reader,
             taken,
             bytes_total,
+            packed: gzip || zstd,
         })
+    }
+
+    /// Whether it is compressed.
+    #[must_use]
+    pub const fn is_packed(&self) -> bool {
+        self.packed
+    }
+
+    /// The first `bytes` of what comes, or all where it is less; they come again.
+    ///
+    /// # Errors
+    /// When the file can't be read or its compression is damaged.
+    pub fn peek(&mut self, bytes: usize) -> io::Result<Vec<u8>> {
+        let mut first = Vec::with_capacity(bytes);
+        self.reader.by_ref().take(bytes as u64).read_to_end(&mut first)?;
+        let rest = std::mem::replace(&mut self.reader, Box::new(io::empty()));
+        self.reader = Box::new(Cursor::new(first.clone()).chain(rest));
+        Ok(first)
     }
 
     /// Bytes taken from the file so far, as they lie there: compressed ones count compressed.

@@ -15,7 +15,7 @@
 
 use std::collections::BTreeMap;
 
-use foreshock_domain::{EntityWindow, Level, Source};
+use foreshock_domain::{EntityWindow, Level, Source, is_entity_label};
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -39,18 +39,6 @@ const SPREAD_SHARE: f64 = 1e-4;
 const MOST: f64 = 50.0;
 /// Windows before an entity's features mean something.
 const WARM_UP: u32 = 5;
-/// Labels that say which entity it is, and not what is measured.
-const ENTITY_LABELS: [&str; 9] = [
-    "entity",
-    "namespace",
-    "pod",
-    "host",
-    "instance",
-    "node",
-    "service",
-    "container",
-    "job",
-];
 /// What an entity says besides its series.
 const VITALS: [&str; 6] = [
     "log lines",
@@ -302,7 +290,7 @@ fn pooled(name: &str) -> Box<str> {
     let kept: Vec<&str> = labels
         .filter(|label| {
             let key = label.split('=').next().unwrap_or_default();
-            !label.is_empty() && !ENTITY_LABELS.contains(&key)
+            !label.is_empty() && !is_entity_label(key)
         })
         .collect();
     if kept.is_empty() {

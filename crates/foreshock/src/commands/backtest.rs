@@ -14,20 +14,16 @@ use foreshock_domain::text::printable;
 use foreshock_engine::TopicId;
 use foreshock_history::backtest::evaluate::{Figures, Share, Terms};
 use foreshock_history::backtest::{Backtest, BacktestError, Backtested, whole};
-use foreshock_history::dump::{Dump, DumpError};
-use foreshock_history::inputs::{InputsError, expand};
+use foreshock_history::dump::Dump;
 use foreshock_history::labels::Labels;
 use foreshock_history::train::judge::RowFigures;
-use foreshock_wire::Format;
 
-use crate::config::{Config, ENTITY_LABELS, Secrets};
+use super::dumps::{dumps, of_dump};
+use crate::config::{Config, Secrets};
 use crate::error::{CommandError, Exit};
 use crate::interrupt;
 use crate::model;
 use crate::screen::{Paint, Style, bytes_bar, duration, note, print, table};
-
-/// Endings of dumps in a folder, without what says how they are compressed.
-const ENDINGS: [&str; 6] = ["csv", "jsonl", "ndjson", "json", "log", "txt"];
 
 /// Arguments of `foreshock backtest`.
 #[derive(Debug, Args)]
@@ -37,16 +33,18 @@ EXAMPLES
       --report out.html --json out.json
   foreshock backtest --config foreshock.toml --metrics dumps/ --failures failures.csv --from 2026-02-01 --lead 5m --horizon 6h
   foreshock backtest --config foreshock.toml --logs app.log --events events.jsonl      failures by the configured rules
+  foreshock backtest --config foreshock.toml --metrics kafka:metrics@2026-01-01..2026-02-01 --failures failures.csv
 
-Dumps are JSON Lines or raw log lines in the format of the source they belong to, or CSVs of metrics for a source of plain_json
-(timestamp, label columns such as host or entity, one column a metric; or series,value); plain, .gz or .zst; files, folders and
-patterns. They go to the first source of their kind in the configuration, or with TOPIC= to that one. Failures are CSV or JSON
-Lines: entity,class,onset,end (`end` may be empty).
+Dumps are files, folders, patterns, or - for standard input; plain, .gz or .zst: JSON Lines or raw log lines in the format of the
+source they belong to; CSV or Parquet of metrics for a source of plain_json (timestamp, label columns such as host or entity, one
+column a metric; or series,value); Parquet of log lines for one of log_json. Or a range of a topic, kafka:TOPIC@FROM..TO, each side
+an offset, a time or nothing. They go to the first source of their kind in the configuration, or with TOPIC= to that one. Failures
+are CSV or JSON Lines: entity,class,onset,end (`end` may be empty).
 
 A failure is foretold where a precursor of its entity opens or grows from --horizon to --lead before its onset. A precursor is
 false where no failure of its entity follows within --horizon. Nothing is point-adjusted.")]
 pub struct BacktestArgs {
-    /// Configuration, as for `run`; no broker is asked
+    /// Configuration, as for `run`; brokers are asked for ranges of topics alone
     #[arg(long, value_name = "FILE")]
     config: PathBuf,
 
@@ -55,11 +53,11 @@ pub struct BacktestArgs {
     model: Option<PathBuf>,
 
     /// Dumps of metrics
-    #[arg(long, value_name = "[TOPIC=]PATH", num_args = 1..)]
+    #[arg(long, value_name = "[TOPIC=]DUMP", num_args = 1..)]
     metrics: Vec<String>,
 
     /// Dumps of logs
-    #[arg(long, value_name = "[TOPIC=]PATH", num_args = 1..)]
+    #[arg(long, value_name = "[TOPIC=]DUMP", num_args = 1..)]
     logs: Vec<String>,
 
     /// Failures that happened; without, those that the configured rules see
@@ -224,75 +222,6 @@ fn replay(
         BacktestError::Write(_) => CommandError::new(Exit::Io, error.to_string()),
         BacktestError::Stopped => CommandError::new(Exit::Interrupted, error.to_string()).help("nothing was written"),
     })
-}
-
-pub(super) fn of_dump(error: &DumpError) -> CommandError {
-    let exit = if error.is_bad_data() { Exit::Data } else { Exit::Io };
-    CommandError::new(exit, error.to_string())
-}
-
-/// Every dump and the topic of the source it belongs to.
-pub(super) fn dumps(
-    metrics: &[String],
-    logs: &[String],
-    path_of_config: &Path,
-    config: &Config,
-) -> Result<Vec<(TopicId, Dump)>, CommandError> {
-    let mut dumps = Vec::new();
-    let kinds = [("metrics", metrics, true), ("logs", logs, false)];
-    for (kind, named, is_metrics) in kinds {
-        for text in named {
-            let sources = &config.engine.sources;
-            let by_topic = text
-                .split_once('=')
-                .and_then(|(topic, path)| Some((sources.iter().position(|s| *s.topic == *topic)?, path)));
-            let first = || {
-                let place = sources.iter().position(|s| fits(s.format, is_metrics))?;
-                Some((place, text.as_str()))
-            };
-            let Some((place, path)) = by_topic.or_else(first) else {
-                return Err(
-                    CommandError::new(Exit::Config, format!("no source of {kind} is configured"))
-                        .at(path_of_config.display().to_string())
-                        .expected(format!("a [[source]] whose format is one of {kind}")),
-                );
-            };
-            open_all(path, place, config, &mut dumps)?;
-        }
-    }
-    if dumps.is_empty() {
-        return Err(CommandError::new(Exit::Usage, "there is nothing to read").expected("--metrics or --logs"));
-    }
-    Ok(dumps)
-}
-
-fn fits(format: Format, is_metrics: bool) -> bool {
-    match format {
-        Format::TelegrafJson | Format::PlainJson => is_metrics,
-        Format::IncidentJson => false,
-        _ => !is_metrics,
-    }
-}
-
-fn open_all(path: &str, place: usize, config: &Config, dumps: &mut Vec<(TopicId, Dump)>) -> Result<(), CommandError> {
-    let source = &config.engine.sources[place];
-    if !source.format.is_text() {
-        let what = format!("{path} can't be read line by line: its source is {}", source.format);
-        return Err(CommandError::new(Exit::Usage, what).expected("a source of text lines, such as otlp_json"));
-    }
-    let topic = TopicId(u16::try_from(place + 1).unwrap_or(u16::MAX));
-    let found = expand(&[PathBuf::from(path)], &ENDINGS, Path::new("")).map_err(|error| {
-        let exit = match error {
-            InputsError::Io { .. } => Exit::Io,
-            InputsError::Empty { .. } => Exit::Usage,
-        };
-        CommandError::new(exit, error.to_string())
-    })?;
-    for input in found {
-        let dump = Dump::open(&input.path, source.format).map_err(|e| of_dump(&e))?;
-        dumps.push((topic, dump.keyed_by(&ENTITY_LABELS)));
-    }
-    Ok(())
 }
 
 pub(super) fn share(of: Share) -> String {

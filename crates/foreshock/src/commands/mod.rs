@@ -4,6 +4,7 @@ pub mod backtest;
 pub mod bench;
 pub mod check;
 pub mod demo;
+mod dumps;
 pub mod inspect;
 mod recording;
 pub mod replay;

@@ -5,14 +5,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use clap::Args;
-use foreshock_domain::{Millis, Timestamp};
-use foreshock_history::dump::{Dump, DumpError, merge};
+use foreshock_domain::{ENTITY_LABELS, Millis, Timestamp};
+use foreshock_history::dump::{Dump, merge};
 use foreshock_history::dump_shift::{is_movable, shift};
 use foreshock_kafka::{ConnectionSettings, Sender, look};
 use foreshock_wire::Format;
 use indicatif::ProgressBar;
 
-use crate::config::{self, ENTITY_LABELS};
+use super::dumps::{of_dump, open_each};
+use crate::config;
 use crate::error::{CommandError, Exit};
 use crate::interrupt;
 use crate::screen::{bytes_bar, duration, note};
@@ -31,7 +32,9 @@ EXAMPLES
       --input metrics=metrics.jsonl.zst:telegraf_json --input logs=logs.jsonl.zst:log_json
   zcat app.log.gz | foreshock replay --config foreshock.toml --topic logs --format log_text --speed max -
 
-A dump is lines, one record each: JSON Lines, raw log lines, or (by its name, as plain_json) a CSV of metrics; plain, .gz or .zst. Several dumps are merged by event time.
+A dump is a file, a folder, a pattern, - for standard input, or a range of a topic of the same brokers, kafka:TOPIC@FROM..TO. Files are
+lines, one record each: JSON Lines or raw log lines; or as plain_json a CSV or Parquet of metrics, as log_json Parquet of log lines;
+plain, .gz or .zst. Several dumps are merged by event time.
 A record's timestamp is its event time, its key the entity. Ctrl-C ends with what was sent.")]
 pub struct ReplayArgs {
     /// Brokers, `host:port` with commas between
@@ -55,12 +58,12 @@ pub struct ReplayArgs {
     #[arg(long, value_name = "FORMAT", value_parser = format)]
     format: Option<Format>,
 
-    /// Files for --topic; `-` is standard input
-    #[arg(value_name = "FILE", requires = "topic")]
+    /// Dumps for --topic; `-` is standard input
+    #[arg(value_name = "DUMP", requires = "topic")]
     files: Vec<PathBuf>,
 
-    /// Another file and its topic; may be given many times
-    #[arg(long = "input", value_name = "TOPIC=FILE[:FORMAT]")]
+    /// Another dump and its topic; may be given many times
+    #[arg(long = "input", value_name = "TOPIC=DUMP[:FORMAT]")]
     inputs: Vec<String>,
 
     /// How many times faster than it happened, or `max`
@@ -121,11 +124,14 @@ pub fn execute(args: &ReplayArgs) -> Result<(), CommandError> {
     } else {
         args.key_label.clone()
     };
-    let dumps: Result<Vec<Dump>, DumpError> = inputs
-        .iter()
-        .map(|i| Ok(Dump::open(&i.path, i.format)?.keyed_by(&labels)))
-        .collect();
-    let dumps = dumps.map_err(of_dump)?;
+    let mut dumps = Vec::new();
+    // Folders, patterns and topics are many dumps of one input.
+    let mut inputs_of: Vec<&Input> = Vec::new();
+    for input in &inputs {
+        let opened = open_each(&input.path, input.format, &labels, &|| Ok(connection.clone()))?;
+        inputs_of.extend(opened.iter().map(|_| input));
+        dumps.extend(opened);
+    }
     topics_exist(&connection, &inputs)?;
     let sender = Sender::new(&connection).map_err(|e| CommandError::new(Exit::Config, e.to_string()))?;
 
@@ -134,7 +140,7 @@ pub fn execute(args: &ReplayArgs) -> Result<(), CommandError> {
     let stop = interrupt::flag();
     let began = Instant::now();
     let mut sent = Sent::default();
-    let ended = send(args, &inputs, dumps, &sender, &bar, &stop, &mut sent);
+    let ended = send(args, &inputs_of, dumps, &sender, &bar, &stop, &mut sent);
     bar.finish_and_clear();
     let flushed = sender.flush(FLUSH);
     let how = if stop.load(Ordering::Relaxed) { "stopped: " } else { "" };
@@ -203,17 +209,6 @@ fn inputs(args: &ReplayArgs) -> Result<Vec<Input>, CommandError> {
         )
         .expected("--shift-to-now with telegraf_json, plain_json, log_json and incident_json alone"));
     }
-    if let Some(bytes) = inputs.iter().find(|i| !i.format.is_text()) {
-        return Err(CommandError::new(
-            Exit::Usage,
-            format!(
-                "{} can't be read line by line: it is {}",
-                bytes.path.display(),
-                bytes.format
-            ),
-        )
-        .expected("a format of text lines, such as otlp_json"));
-    }
     Ok(inputs)
 }
 
@@ -277,7 +272,7 @@ fn after(began: Instant, event_ms: Millis, times: f64) -> Instant {
 
 fn send(
     args: &ReplayArgs,
-    inputs: &[Input],
+    inputs: &[&Input],
     dumps: Vec<Dump>,
     sender: &Sender,
     bar: &ProgressBar,
@@ -291,8 +286,8 @@ fn send(
     let mut by: Option<Millis> = None;
     let mut merged = merge(dumps);
     while let Some(record) = merged.next() {
-        let (place, record) = record.map_err(of_dump)?;
-        let input = &inputs[place];
+        let (place, record) = record.map_err(|e| of_dump(&e))?;
+        let input = inputs[place];
         if !pace.wait(record.at, stop) {
             break;
         }
@@ -318,16 +313,6 @@ fn send(
 fn now() -> Timestamp {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     Timestamp::from_millis(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
-}
-
-#[allow(clippy::needless_pass_by_value)] // for `map_err`
-fn of_dump(error: DumpError) -> CommandError {
-    let exit = if error.is_bad_data() { Exit::Data } else { Exit::Io };
-    let command = CommandError::new(exit, error.to_string());
-    match error {
-        DumpError::NoTime { .. } => command.expected("a time in the first line of the dump"),
-        _ => command,
-    }
 }
 
 #[cfg(test)]

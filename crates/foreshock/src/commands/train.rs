@@ -13,7 +13,8 @@ use foreshock_history::train::registry::{self, Manifest};
 use foreshock_history::train::{Progress, TrainError, Trained, Training};
 use foreshock_wire::time::format_rfc3339;
 
-use super::backtest::{dumps, of_dump, share, time};
+use super::backtest::{share, time};
+use super::dumps::{dumps, of_dump};
 use crate::config::{Config, Secrets};
 use crate::error::{CommandError, Exit};
 use crate::interrupt;
@@ -35,16 +36,16 @@ last fifth of the failures, foreseen by a model of the time before. Dumps and fa
 OUTPUT/1, OUTPUT/2, ... are versions: model.json, manifest.json, MODEL_CARD.md. OUTPUT/current names the version in use: the
 first, and later ones that were better on what neither had seen. To go back, write the number before into it.")]
 pub struct TrainArgs {
-    /// Configuration, as for `run`; no broker is asked
+    /// Configuration, as for `run`; brokers are asked for ranges of topics alone
     #[arg(long, value_name = "FILE")]
     config: PathBuf,
 
     /// Dumps of metrics
-    #[arg(long, value_name = "[TOPIC=]PATH", num_args = 1..)]
+    #[arg(long, value_name = "[TOPIC=]DUMP", num_args = 1..)]
     metrics: Vec<String>,
 
     /// Dumps of logs
-    #[arg(long, value_name = "[TOPIC=]PATH", num_args = 1..)]
+    #[arg(long, value_name = "[TOPIC=]DUMP", num_args = 1..)]
     logs: Vec<String>,
 
     /// Failures that happened: CSV or JSON Lines of entity,class,onset,end

@@ -2,8 +2,8 @@
 //!
 //! The first 60 % of the failures are what anything may be learned and chosen from; the rest is judged. Rivals give a score a
 //! window; a precursor opens where it passes a threshold, and closes after a minute below half of it. The threshold is chosen on the
-//! first part by the rule that the predictor uses: of those within the budget and right four times of five, the one that
-//! foretells most; where there is none, the one of the best F1, and the table says so.
+//! first part: of those within the budget and right four times of five, the one that foretells most; where there is none, the one
+//! of the best F1, and the table says so.
 
 mod rivals;
 mod windows;
@@ -277,6 +277,9 @@ pub fn measure(options: &Options) -> Result<FleetResult> {
     ));
     let both = recording.learned(&full, Inputs::Both, None)?;
     rows.push(of_figures("**Foreshock**, failures learned: warnings", &both.figures));
+    if let Some(all) = &both.unusual {
+        rows.push(of_figures("the same, precursors of any grade", all));
+    }
     let parts = [
         ("the same without limits stated", &plain, Inputs::Both),
         ("the same on metrics alone", &full, Inputs::Metrics),
