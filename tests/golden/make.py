@@ -199,7 +199,28 @@ def mixed_envelopes():
     case.write()
 
 
+def deploy_of_a_pattern():
+    """Two hosts leak. Of all that are called web-* a deploy is declared, in which the probe of one is down; the other is not
+    touched, and nothing comes of its leak but more of it."""
+    case, rng = Case("deploy_of_a_pattern"), random.Random(8)
+    for s in range(0, 4500, 10):
+        load = 50 + 8 * math.sin(s / 100)
+        leaked = max(0, s - 2700) / 6
+        down = 3520 <= s < 3700
+        for host in ["web-1", "db-1"]:
+            if not (down and host == "web-1"):
+                case.sample(s, "requests_per_s", host, load + rng.gauss(0, 2))
+                restarted = host == "web-1" and s >= 3700
+                grown = 0 if restarted else 3 * leaked if host == "web-1" else leaked
+                case.sample(s, "memory_mib", host, 300 + load / 10 + grown + rng.gauss(0, 1.5))
+            case.sample(s, "up", host, 0.0 if down and host == "web-1" else 1.0)
+    case.record("incidents", 3500, json.dumps(
+        {"entity": "web-*", "class": "deploy", "onset": at(3500), "end": at(3800), "summary": "release 2"}), "web-*")
+    case.write()
+
+
 if __name__ == "__main__":
+    deploy_of_a_pattern()
     mixed_envelopes()
     leak_then_down()
     jobs_that_break_off()

@@ -26,6 +26,7 @@ impl<'a> Deployment<'a> {
         topics.create(&format!("{name}.signals"), 2, &[]);
         topics.create(&format!("{name}.anomalies"), 1, &[]);
         topics.create(&format!("{name}.failures"), 1, &[]);
+        topics.create(&format!("{name}.ledger"), 1, &[]);
         topics.create(&format!("{name}.dead-letters"), 1, &[]);
         topics.create(&format!("{name}.state"), 2, &[("cleanup.policy", "compact")]);
         let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{}{name}", topics.prefix()));
@@ -46,13 +47,14 @@ impl<'a> Deployment<'a> {
         let text = format!(
             "[kafka]\nbrokers = \"{}\"\ngroup = \"{}{}\"\ninstance = \"{instance}\"\nworkers = 1\n\
              session_timeout = \"6s\"\n\n[topics]\nsignals = \"{}\"\nanomalies = \"{}\"\nfailures = \"{}\"\n\
-             dead_letters = \"{}\"\nstate = \"{}\"\n\n[http]\nlisten = \"127.0.0.1:{port}\"\n\n{}",
+             ledger = \"{}\"\ndead_letters = \"{}\"\nstate = \"{}\"\n\n[http]\nlisten = \"127.0.0.1:{port}\"\n\n{}",
             self.broker.bootstrap(),
             self.topics.prefix(),
             self.name,
             topic("signals"),
             topic("anomalies"),
             topic("failures"),
+            topic("ledger"),
             topic("dead-letters"),
             topic("state"),
             self.sources,

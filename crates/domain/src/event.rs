@@ -84,6 +84,8 @@ pub enum Resolution {
     Quiet,
     /// The entity fell silent and can't be judged.
     Silent,
+    /// Planned work began: maintenance or a deploy.
+    Mitigated,
 }
 
 /// What is known of the log lines behind a signal.

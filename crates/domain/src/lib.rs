@@ -16,6 +16,7 @@ mod entity;
 mod entity_labels;
 mod event;
 mod input;
+mod ledger;
 mod score;
 mod signal;
 mod time;
@@ -31,6 +32,7 @@ pub use event::{
     PrecededBy, PrecursorDetail, Prediction, PredictionGround, Resolution, Severity, TrackRecord,
 };
 pub use input::{Input, LabelPairs, Level, LogLine, MetricKind, Sample};
+pub use ledger::{Censoring, Fate, LedgerEntry};
 pub use score::{Channel, Direction, Score, Verdict};
 pub use signal::{
     EntityWindow, Fact, Incident, Signal, SignalRecord, Source, SourcePosition, TemplateEntry, VectorEntry,

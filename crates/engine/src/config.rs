@@ -215,6 +215,13 @@ impl EngineConfig {
         self.alarms.budget.false_alarms_per_day / 2.0
     }
 
+    /// How long after a precursor was resolved a failure confirms it: as far as the predictor looks, where there is one.
+    #[must_use]
+    pub fn ledger_horizon_ms(&self) -> Millis {
+        let own = self.predictor.as_ref().map(|model| model.horizon_ms);
+        own.unwrap_or_else(|| self.rules.horizon_ms())
+    }
+
     /// Whether features of entities are computed at all.
     #[must_use]
     pub fn predicts(&self) -> bool {

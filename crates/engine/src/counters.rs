@@ -45,6 +45,8 @@ counters! {
     lines_cleaned,
     /// Incidents declared by others.
     incidents,
+    /// Declarations of planned work that were forgotten for want of room.
+    plans_displaced,
     /// Records that could not be read and went to dead letters.
     dead_letters,
     /// Fields of readable records that hold no number.

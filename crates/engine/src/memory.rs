@@ -101,7 +101,11 @@ impl MemoryTopic {
                         payload,
                     });
                 }
-                Destination::Anomalies | Destination::Failures | Destination::DeadLetters | Destination::Moments => {
+                Destination::Anomalies
+                | Destination::Failures
+                | Destination::Ledger
+                | Destination::DeadLetters
+                | Destination::Moments => {
                     self.written.push(output);
                 }
             }

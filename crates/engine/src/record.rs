@@ -46,6 +46,8 @@ pub enum Destination {
     Anomalies,
     /// Hard failures.
     Failures,
+    /// What became of precursors.
+    Ledger,
     /// Records that could not be read.
     DeadLetters,
     /// [`crate::Moment`]s, where [`crate::EngineConfig::observe`] asks for them: what a predictor is learned from and judged by.

@@ -1,3 +1,5 @@
+use std::collections::BTreeMap;
+
 use foreshock_domain::Level;
 use serde::{Deserialize, Serialize};
 
@@ -23,6 +25,11 @@ pub struct FailureConfig {
     pub cooldown_s: u64,
     /// Seconds after which a cause that nothing more was heard of is given up: the entity was taken away. Default 7 days.
     pub forget_s: u64,
+    /// Seconds after a precursor was resolved in which a failure confirms it, where no model has a horizon of its own. Default 1 h.
+    pub horizon_s: u64,
+    /// Classes of declarations that are planned work and no incident, each with the seconds that it lasts where no end is
+    /// declared. Default `maintenance` 4 h, `deploy` 15 min.
+    pub planned: BTreeMap<String, u64>,
 }
 
 impl Default for FailureConfig {
@@ -35,6 +42,10 @@ impl Default for FailureConfig {
             fatal_lines: true,
             cooldown_s: 300,
             forget_s: 7 * 86_400,
+            horizon_s: 3_600,
+            planned: [("maintenance", 4 * 3_600), ("deploy", 900)]
+                .map(|(class, lasts_s)| (class.to_owned(), lasts_s))
+                .into(),
         }
     }
 }
@@ -140,8 +151,14 @@ mod tests {
         // What the page calls the default is the default.
         let default = FailureConfig::default();
         assert_eq!(
-            (c.cooldown_s, c.forget_s, c.fatal_lines),
-            (default.cooldown_s, default.forget_s, default.fatal_lines)
+            (c.cooldown_s, c.forget_s, c.fatal_lines, c.horizon_s, &c.planned),
+            (
+                default.cooldown_s,
+                default.forget_s,
+                default.fatal_lines,
+                default.horizon_s,
+                &default.planned
+            )
         );
         assert_eq!(
             (c.probe[0].windows, c.probe[0].down),

@@ -8,6 +8,8 @@
 //! window of it into a [`foreshock_domain::Fact`]; in the second stage, where the entities are, a [`FailureTracker`] turns facts,
 //! silence and declarations into [`Transition`]s of one failure at a time: open, update, resolve.
 //!
+//! Planned work, maintenance and deploys ([`Planned`]), is kept out of both: what is unusual in it is nobody's failure.
+//!
 //! Architecture invariant: no clock. Event time orders what happened; silence alone is measured on the observed clock that
 //! the log carries, so that a backlog does not look like silence.
 
@@ -21,6 +23,7 @@ mod exhaustion;
 mod glob;
 mod heartbeat;
 mod lines;
+mod planned;
 pub mod predict;
 mod probe;
 mod rules;
@@ -35,6 +38,7 @@ pub use error::RuleError;
 pub use exhaustion::{Course, ExhaustionConfig, Resource};
 pub use glob::Glob;
 pub use lines::{FATAL_LINE, FATAL_PATTERNS_VERSION};
+pub use planned::{Noted, Planned, Span, is_pattern};
 pub use probe::Down;
 pub use rules::Rules;
 pub use selector::{Selector, SelectorError};

@@ -33,6 +33,10 @@ impl Rules {
         check_names(config)?;
         check_seconds("failure.cooldown_s", config.cooldown_s)?;
         check_seconds("failure.forget_s", config.forget_s)?;
+        check_seconds("failure.horizon_s", config.horizon_s)?;
+        for (class, lasts_s) in &config.planned {
+            check_seconds(&format!("failure.planned.{class}"), *lasts_s)?;
+        }
         for (i, rule) in config.heartbeat.iter().enumerate() {
             check_seconds(&format!("failure.heartbeat[{i}].after_s"), rule.after_s)?;
         }
@@ -178,6 +182,18 @@ impl Rules {
     #[must_use]
     pub fn cooldown_ms(&self) -> i64 {
         millis(self.config.cooldown_s)
+    }
+
+    /// How long after a precursor was resolved a failure confirms it, in milliseconds.
+    #[must_use]
+    pub fn horizon_ms(&self) -> i64 {
+        millis(self.config.horizon_s)
+    }
+
+    /// How long planned work of a class lasts where no end is declared, in milliseconds; `None` where the class is an incident's.
+    #[must_use]
+    pub fn planned_ms(&self, class: &str) -> Option<i64> {
+        self.config.planned.get(class).map(|lasts_s| millis(*lasts_s))
     }
 
     pub(crate) fn forget_ms(&self) -> i64 {
@@ -441,7 +457,12 @@ mod tests {
                 change(|c| c.cooldown_s = u64::MAX),
                 "failure.cooldown_s: 18446744073709551615, expected",
             ),
+            (change(|c| c.horizon_s = 0), "failure.horizon_s: 0, expected"),
             (change(|c| c.forget_s = 0), "failure.forget_s: 0, expected"),
+            (
+                change(|c| c.planned = [("deploy".to_owned(), 0)].into()),
+                "failure.planned.deploy: 0, expected 1 to 2592000 seconds",
+            ),
             (
                 change(|c| c.probe[0].name = "alive".into()),
                 "failure.probe[0].name: the name alive twice",

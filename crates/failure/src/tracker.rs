@@ -13,6 +13,7 @@ use crate::cause::{CauseKey, Change, Kind};
 use crate::declared::Declared;
 use crate::heartbeat::Beat;
 use crate::lines::prefix;
+use crate::planned::{Span, Waiting, Weighed, after, weigh};
 use crate::probe::{ProbeRun, ProbeWindow};
 use crate::rules::{Rules, millis};
 use crate::slo::Burn;
@@ -113,9 +114,20 @@ pub struct FailureTracker {
     event_at: Option<Timestamp>,
     event_ms: Option<i64>,
     dropped: u64,
+    /// Causes that began in planned work and may outlast it.
+    waiting: Vec<Waiting>,
+    /// When work is planned, told anew before each call.
+    #[serde(skip)]
+    planned: Vec<Span>,
 }
 
 impl FailureTracker {
+    /// When work is planned on the entity, for the calls that follow: what fails then is no failure, unless it still fails
+    /// when the work is over. What is declared is one all the same.
+    pub fn plan(&mut self, spans: Vec<Span>) {
+        self.planned = spans;
+    }
+
     /// A window of the entity arrived when the observed clock stood at `observed_ms`.
     pub fn on_window(&mut self, rules: &Rules, w: &EntityWindow, observed_ms: i64, out: &mut Vec<Transition>) {
         self.cooldown_ms = rules.cooldown_ms();
@@ -135,6 +147,7 @@ impl FailureTracker {
         }
         self.burn(rules, w.end, &mut changes);
         self.apply(changes, moment, out);
+        self.outlast(w.start, moment, out);
         self.settle(w.end, moment, out);
     }
 
@@ -159,6 +172,7 @@ impl FailureTracker {
         self.burn(rules, now, &mut changes);
         self.give_up(rules, now, &mut changes);
         self.apply(changes, moment, out);
+        self.outlast(now, moment, out);
         self.settle(now, moment, out);
     }
 
@@ -270,7 +284,8 @@ impl FailureTracker {
                 changes.extend(self.probes[at].step(&step, declared.windows));
             }
             Fact::Counter { rule, errors, increase } => {
-                if rules.slo(rule).is_none() {
+                // What goes wrong in planned work is not taken from the budget.
+                if rules.slo(rule).is_none() || after(&self.planned, w.start) > w.start {
                     return;
                 }
                 let at = self.burns.iter().position(|b| b.rule == *rule).unwrap_or_else(|| {
@@ -369,6 +384,18 @@ impl FailureTracker {
                     ended,
                     evidence,
                 } => {
+                    let weighed = match key.kind {
+                        Kind::Declared => Weighed::Counts(onset),
+                        _ => weigh(&self.planned, onset, ended, moment.at),
+                    };
+                    let onset = match weighed {
+                        Weighed::Counts(from) => from,
+                        Weighed::Waits => {
+                            self.wait(Waiting { key, onset, evidence });
+                            continue;
+                        }
+                        Weighed::Belongs => continue,
+                    };
                     let cause = Cause {
                         key,
                         onset,
@@ -378,6 +405,7 @@ impl FailureTracker {
                     self.began(cause, &evidence, moment, out);
                 }
                 Change::Ended { key, ended, evidence } => {
+                    self.waiting.retain(|w| w.key != key);
                     let Some(failure) = self.open.as_mut() else { continue };
                     if let Some(cause) = failure.causes.iter_mut().find(|c| c.key == key && c.ended.is_none()) {
                         cause.ended = Some(ended.max(cause.onset));
@@ -385,6 +413,32 @@ impl FailureTracker {
                     }
                 }
             }
+        }
+    }
+
+    fn wait(&mut self, cause: Waiting) {
+        if self.waiting.len() == CAUSES_MAX {
+            self.dropped += 1;
+        } else if self.waiting.iter().all(|w| w.key != cause.key) {
+            self.waiting.push(cause);
+        }
+    }
+
+    /// Planned work has been over for a cooldown, in which a probe can see that the service is back: what still fails is a
+    /// failure since the work was over.
+    fn outlast(&mut self, now: Timestamp, moment: Moment<'_>, out: &mut Vec<Transition>) {
+        let is_at_work = |(from, to): &Span| *from <= now && now < *to + self.cooldown_ms;
+        if self.waiting.is_empty() || self.planned.iter().any(is_at_work) {
+            return;
+        }
+        for w in std::mem::take(&mut self.waiting) {
+            let cause = Cause {
+                onset: after(&self.planned, w.onset),
+                key: w.key,
+                ended: None,
+                news_at: moment.at,
+            };
+            self.began(cause, &w.evidence, moment, out);
         }
     }
 

@@ -229,6 +229,7 @@ fn topics(text: &Text<'_>, file: &file::File) -> Result<Topics, ConfigError> {
         ("topics.anomalies", &names.anomalies),
         ("topics.failures", &names.failures),
         ("topics.signals", &names.signals),
+        ("topics.ledger", &names.ledger),
         ("topics.dead_letters", &names.dead_letters),
         ("topics.state", &names.state),
     ];
@@ -258,6 +259,7 @@ fn topics(text: &Text<'_>, file: &file::File) -> Result<Topics, ConfigError> {
         signals: names.signals.clone(),
         anomalies: names.anomalies.clone(),
         failures: names.failures.clone(),
+        ledger: names.ledger.clone(),
         dead_letters: names.dead_letters.clone(),
         state: names.state.clone(),
     })

@@ -171,6 +171,7 @@ impl KafkaLog {
             Destination::Signals(partition) => (&topics.signals, Some(partition)),
             Destination::Anomalies => (&topics.anomalies, None),
             Destination::Failures => (&topics.failures, None),
+            Destination::Ledger => (&topics.ledger, None),
             Destination::DeadLetters => (&topics.dead_letters, None),
             // Nobody asks for them live: they are what a predictor is learned from.
             Destination::Moments => return Ok(()),

@@ -53,6 +53,8 @@ pub struct Topics {
     pub anomalies: String,
     /// Hard failures.
     pub failures: String,
+    /// What became of precursors.
+    pub ledger: String,
     /// Records that could not be read.
     pub dead_letters: String,
     /// Snapshots; compacted.

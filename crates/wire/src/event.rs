@@ -475,7 +475,7 @@ fn finite(x: f64) -> Option<f64> {
 }
 
 /// 128 bits as 32 hex digits.
-struct Hex(u128);
+pub(crate) struct Hex(pub(crate) u128);
 
 impl Serialize for Hex {
     fn serialize<S: serde::Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
@@ -499,7 +499,7 @@ impl<'de> Deserialize<'de> for Hex {
 
 /// A time as RFC 3339.
 #[derive(Clone, Copy)]
-struct Rfc3339(Timestamp);
+pub(crate) struct Rfc3339(pub(crate) Timestamp);
 
 impl Serialize for Rfc3339 {
     fn serialize<S: serde::Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {

@@ -13,6 +13,7 @@
 
 pub mod dead_letter;
 pub mod event;
+pub mod ledger;
 pub mod limits;
 pub mod signals;
 pub mod time;

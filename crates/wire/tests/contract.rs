@@ -216,7 +216,13 @@ prop_compose! {
 
 fn precursor() -> impl Strategy<Value = PrecursorDetail> {
     let grade = prop::sample::select(vec![Grade::Info, Grade::Watch, Grade::Warning]);
-    let resolution = prop::sample::select(vec![Resolution::Confirmed, Resolution::Quiet, Resolution::Silent]);
+    let resolution = prop::sample::select(vec![
+        Resolution::Confirmed,
+        Resolution::Symptom,
+        Resolution::Quiet,
+        Resolution::Silent,
+        Resolution::Mitigated,
+    ]);
     let exhaustion = (text(), -1e9f64..1e9, -1e9f64..1e9, 0.0f64..1e6);
     let exhaustion = exhaustion.prop_map(|(name, value, limit, in_s)| Exhaustion {
         name,

@@ -1,9 +1,9 @@
 use foreshock_domain::{
-    Channel, Entity, EntityWindow, Event, EventAction, EventKind, Exhaustion, FailureDetail, Grade, IncidentId, Millis,
-    PrecededBy, PrecursorDetail, Prediction, Resolution, Score, Signal, SourcePosition, Timestamp,
+    Channel, Entity, EntityWindow, Event, EventAction, EventKind, Exhaustion, FailureDetail, Grade, IncidentId,
+    LedgerEntry, Millis, PrecededBy, PrecursorDetail, Prediction, Resolution, Score, Signal, SourcePosition, Timestamp,
 };
 use foreshock_failure::predict::OperatingPoint;
-use foreshock_failure::{FailureTracker, Standing, Transition};
+use foreshock_failure::{FailureTracker, Planned, Span, Standing, Transition};
 use foreshock_stats::{Episode, EpisodeStep, harmonic_mean_surprise};
 use serde::{Deserialize, Serialize};
 
@@ -11,6 +11,7 @@ use super::forecast::{Forecaster, Moment};
 use super::incident::{Incident, merge};
 use super::joint::Joint;
 use super::judgement::{Fleet, Oddness};
+use super::ledger::{Failed, Ledger};
 use super::resources::Resources;
 use super::sentence;
 use crate::config::EngineConfig;
@@ -51,6 +52,8 @@ pub(crate) struct EntityState {
     resources: Resources,
     /// Whether something is running out and was told.
     exhausting: bool,
+    /// Precursors whose fate is not known yet.
+    ledger: Ledger,
 }
 
 /// What an entity needs of the partition while it takes a window.
@@ -61,9 +64,14 @@ pub(crate) struct Surroundings<'a> {
     pub(crate) threshold: f64,
     /// Where the predictor's warnings begin; `None` where it has none to give.
     pub(crate) point: Option<&'a OperatingPoint>,
+    /// How far the partition's inputs have come.
+    pub(crate) now: Timestamp,
+    /// Maintenance and deploys.
+    pub(crate) planned: &'a Planned,
     /// What is usual in this partition.
     pub(crate) fleet: &'a mut Fleet,
     pub(crate) events: &'a mut Vec<Event>,
+    pub(crate) ledger: &'a mut Vec<LedgerEntry>,
     pub(crate) moments: &'a mut Vec<Moment>,
 }
 
@@ -95,6 +103,7 @@ impl EntityState {
             forecaster: Forecaster::default(),
             resources: Resources::default(),
             exhausting: false,
+            ledger: Ledger::default(),
         }
     }
 
@@ -114,17 +123,23 @@ impl EntityState {
         for signal in &mut signals {
             signal.onset = self.oddness.bounded_onset(&signal.id, signal.onset, end);
         }
+        let planned = cx.planned.spans(self.name.as_str());
+        let start = windows.iter().map(|w| w.start).min().unwrap_or(end);
+        let is_planned = is_at_work(&planned, start, end, cx.config.rules.cooldown_ms());
+        let work_since = planned.iter().map(|(from, _)| *from).filter(|from| *from < end).max();
+        self.tracker.plan(planned);
         let mut transitions = Vec::new();
         for window in windows {
             self.tracker
                 .on_window(&cx.config.rules, window, cx.observed_ms, &mut transitions);
         }
         self.follow(cx, &transitions, &signals);
+        self.ledger.heard(self.clock, cx.ledger);
         let standing = self.tracker.standing(end);
-        let failing = standing == Standing::Failing;
+        let failing = standing == Standing::Failing || is_planned;
         let exhaustion = match standing {
-            Standing::Healthy => self.resources.take(cx.config, windows),
-            Standing::Failing | Standing::Cooldown => None,
+            Standing::Healthy if !is_planned => self.resources.take(cx.config, windows),
+            _ => None,
         };
         let runs_out_s = exhaustion.as_ref().map(|e| e.in_s);
         let foreseen = self
@@ -132,6 +147,15 @@ impl EntityState {
             .take(cx.config, &self.name, windows, end, runs_out_s, failing);
         cx.moments.extend(foreseen.moment);
         match standing {
+            Standing::Healthy if is_planned => {
+                // What is missing is known to be so when it is there again.
+                self.recovered_at = self.recovered_at.max(end);
+                self.resolve_precursor(cx, Resolution::Mitigated, end, None);
+                if let Some(from) = work_since {
+                    self.ledger.planned(from, end, cx.ledger);
+                }
+                self.attach(cx, &signals, end);
+            }
             Standing::Healthy => {
                 let (recovered_at, width_ms) = (self.recovered_at, cx.config.windows.width_ms);
                 signals.retain(|s| !is_of_an_outage(s, end, recovered_at, width_ms));
@@ -149,6 +173,7 @@ impl EntityState {
     ) {
         let mut transitions = Vec::new();
         self.heard_ms = cx.observed_ms;
+        self.tracker.plan(cx.planned.spans(self.name.as_str()));
         self.tracker
             .on_incident(&cx.config.rules, incident, position, &mut transitions);
         self.follow(cx, &transitions, &[]);
@@ -157,9 +182,18 @@ impl EntityState {
     /// Time passed and nothing came.
     pub(crate) fn tick(&mut self, cx: &mut Surroundings<'_>) {
         let mut transitions = Vec::new();
+        let planned = cx.planned.spans(self.name.as_str());
+        let at_work = |(from, to): &&Span| *from <= cx.now && cx.now < *to;
+        let work_since = planned.iter().filter(at_work).map(|(from, _)| *from).max();
+        self.tracker.plan(planned);
         self.tracker
             .on_clock(&cx.config.rules, cx.observed_ms, &mut transitions);
         self.follow(cx, &transitions, &[]);
+        if let Some(from) = work_since {
+            let now = self.clock.max(cx.now);
+            self.resolve_precursor(cx, Resolution::Mitigated, now, None);
+            self.ledger.planned(from, now, cx.ledger);
+        }
         if cx.observed_ms - self.heard_ms > SILENT_MS {
             self.resolve_precursor(cx, Resolution::Silent, self.clock, None);
         }
@@ -305,7 +339,11 @@ impl EntityState {
         let mut event = incident.event(&self.name, EventAction::Resolve, at, None);
         event.ended_at = Some(at);
         cx.events.push(as_precursor(event, &incident, Some(why), lead_s));
-        self.remembered.push((incident.id, incident.opened_at, at));
+        let horizon_ms = cx.config.ledger_horizon_ms();
+        self.ledger.resolved(&self.name, &incident, at, horizon_ms, cx.ledger);
+        if why != Resolution::Mitigated {
+            self.remembered.push((incident.id, incident.opened_at, at));
+        }
         if self.remembered.len() > REMEMBERED_MAX {
             self.remembered.remove(0);
         }
@@ -402,6 +440,18 @@ impl EntityState {
             self.resolve_precursor(cx, why, t.observed_at, (lead_s > 0.0).then_some(lead_s));
         }
         self.remembered.clear();
+        let failed = Failed {
+            id,
+            class: &t.class,
+            onset: t.onset,
+            told_at: t.observed_at,
+        };
+        self.ledger.failed(failed, cx.ledger);
+    }
+
+    /// It is forgotten.
+    pub(crate) fn leave(&mut self, out: &mut Vec<LedgerEntry>, now: Timestamp) {
+        self.ledger.forgotten(now, out);
     }
 
     /// The precursors that were told before `onset` and were open then, or not long before; the earliest first.
@@ -421,6 +471,14 @@ impl EntityState {
             })
             .collect()
     }
+}
+
+/// Whether work is planned in a window from `start` to `end`, or was until less than `cooldown_ms` ago: what is odd then comes
+/// of the work.
+fn is_at_work(planned: &[Span], start: Timestamp, end: Timestamp, cooldown_ms: Millis) -> bool {
+    planned
+        .iter()
+        .any(|(from, to)| *from < end && start < *to + cooldown_ms)
 }
 
 /// Values that were missing while the entity failed are missing because it failed, and the gap is known only when it is over.

@@ -9,6 +9,7 @@ mod forecast;
 mod incident;
 mod joint;
 mod judgement;
+mod ledger;
 mod order;
 mod partition;
 mod resources;

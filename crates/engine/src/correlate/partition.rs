@@ -1,10 +1,13 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use foreshock_domain::{Entity, EntityWindow, Event, EventAction, EventKind, SignalRecord, Timestamp, Upstream};
+use foreshock_domain::{
+    Entity, EntityWindow, Event, EventAction, EventKind, LedgerEntry, SignalRecord, Timestamp, Upstream,
+};
 use foreshock_failure::predict::OperatingPoint;
+use foreshock_failure::{Noted, Planned};
 use foreshock_stats::AlarmBudget;
-use foreshock_wire::{event, signals};
+use foreshock_wire::{event, ledger, signals};
 use serde::{Deserialize, Serialize};
 
 use super::entity::{EntityState, Surroundings};
@@ -25,9 +28,13 @@ pub struct CorrelatePartition {
     held: BTreeMap<HeldKey, EntityWindow>,
     entities: BTreeMap<Entity, EntityState>,
     fleet: Fleet,
+    planned: Planned,
     /// Of the record being applied.
     #[serde(skip)]
     moments: Vec<Moment>,
+    /// Of the record being applied.
+    #[serde(skip)]
+    settled: Vec<LedgerEntry>,
 }
 
 /// What a partition may look at and write to while it applies a record.
@@ -92,6 +99,9 @@ impl CorrelatePartition {
                 });
             }
         }
+        for entry in self.settled.drain(..) {
+            cx.outputs.push(output_of_ledger(record, &entry));
+        }
         for event in &events {
             count(cx.counters, event);
             cx.outputs.push(output_of(record, event));
@@ -109,9 +119,15 @@ impl CorrelatePartition {
         events: &mut Vec<Event>,
     ) {
         let cx = &mut Taking { config, counters };
+        self.settled.clear();
         match record {
             SignalRecord::Window(window) => self.take_window(cx, offset, window, events),
             SignalRecord::Incident { incident, position } => {
+                let noted = self.planned.note(&cx.config.rules, &incident);
+                cx.counters.plans_displaced += u64::from(noted == Noted::Displaced);
+                if noted != Noted::Incident {
+                    return;
+                }
                 self.with_entity(cx, &incident.entity.clone(), events, |state, around| {
                     state.declared(around, &incident, &position);
                 });
@@ -126,6 +142,12 @@ impl CorrelatePartition {
                 self.tick_entities(cx, events);
             }
         }
+    }
+
+    /// What became of precursors by the record that was taken last.
+    #[must_use]
+    pub fn settled(&self) -> &[LedgerEntry] {
+        &self.settled
     }
 
     fn take_window(&mut self, cx: &mut Taking<'_>, offset: i64, window: EntityWindow, events: &mut Vec<Event>) {
@@ -155,6 +177,7 @@ impl CorrelatePartition {
         let until = self.order.advance();
         if until > Timestamp::MIN {
             self.fleet.advance(until);
+            self.planned.forget(until);
         }
         let mut group: Vec<EntityWindow> = Vec::new();
         while let Some(entry) = self.held.first_entry() {
@@ -182,7 +205,7 @@ impl CorrelatePartition {
     }
 
     fn tick_entities(&mut self, cx: &mut Taking<'_>, events: &mut Vec<Event>) {
-        let observed_ms = self.order.observed_ms();
+        let (observed_ms, now) = (self.order.observed_ms(), self.order.decided_until());
         let (threshold, point) = (self.threshold(cx.config), self.point(cx.config));
         for state in self.entities.values_mut() {
             state.tick(&mut Surroundings {
@@ -190,14 +213,22 @@ impl CorrelatePartition {
                 observed_ms,
                 threshold,
                 point,
+                now,
+                planned: &self.planned,
                 fleet: &mut self.fleet,
                 events,
+                ledger: &mut self.settled,
                 moments: &mut self.moments,
             });
         }
         let before = self.entities.len();
-        self.entities
-            .retain(|_, state| !state.is_idle(observed_ms, cx.config.limits.idle_ms));
+        self.entities.retain(|_, state| {
+            let stays = !state.is_idle(observed_ms, cx.config.limits.idle_ms);
+            if !stays {
+                state.leave(&mut self.settled, now);
+            }
+            stays
+        });
         cx.counters.evicted += (before - self.entities.len()) as u64;
     }
 
@@ -216,7 +247,7 @@ impl CorrelatePartition {
             self.entities.insert(entity.clone(), EntityState::new(entity.clone()));
         }
         let (threshold, point) = (self.threshold(cx.config), self.point(cx.config));
-        let observed_ms = self.order.observed_ms();
+        let (observed_ms, now) = (self.order.observed_ms(), self.order.decided_until());
         if let Some(state) = self.entities.get_mut(entity) {
             act(
                 state,
@@ -225,8 +256,11 @@ impl CorrelatePartition {
                     observed_ms,
                     threshold,
                     point,
+                    now,
+                    planned: &self.planned,
                     fleet: &mut self.fleet,
                     events,
+                    ledger: &mut self.settled,
                     moments: &mut self.moments,
                 },
             );
@@ -276,6 +310,22 @@ fn output_of(record: &Record<'_>, of: &Event) -> Output {
             EventKind::Precursor => Destination::Anomalies,
             EventKind::Failure => Destination::Failures,
         },
+        key: of.entity.as_str().as_bytes().to_vec(),
+        value,
+        headers: headers
+            .into_iter()
+            .map(|(k, v)| (Cow::Borrowed(k), v.into_bytes()))
+            .collect(),
+    }
+}
+
+fn output_of_ledger(record: &Record<'_>, of: &LedgerEntry) -> Output {
+    let mut value = Vec::with_capacity(512);
+    ledger::encode(of, &mut value);
+    let headers = ledger::headers(of, "foreshock");
+    Output {
+        from: record.from,
+        to: Destination::Ledger,
         key: of.entity.as_str().as_bytes().to_vec(),
         value,
         headers: headers

@@ -1,6 +1,7 @@
 use std::collections::BTreeMap;
 
 use foreshock_domain::{Input, LogLine, Progress, Sample, SignalRecord, SourcePosition, Timestamp, Upstream};
+use foreshock_failure::is_pattern;
 use foreshock_logs::{LinePlace, Masking, Miner, Sessions, Showing, telling_line};
 use foreshock_metrics::SeriesModel;
 use foreshock_wire::{Decoded, Decoder, Memory, Near, Origin, signals};
@@ -231,15 +232,16 @@ impl DetectState {
             Input::Incident(incident) => {
                 cx.counters.incidents += 1;
                 let position = self.position(record.offset, record.offset);
-                let key = incident.entity.as_str().to_owned();
-                self.send(
-                    cx,
-                    &key,
-                    &SignalRecord::Incident {
-                        incident: incident.clone(),
-                        position,
-                    },
-                );
+                let is_planned = cx.config.rules.planned_ms(&incident.class).is_some();
+                let record = SignalRecord::Incident {
+                    incident: incident.clone(),
+                    position,
+                };
+                if is_planned && is_pattern(incident.entity.as_str()) {
+                    self.send_to_all(cx, incident.entity.as_str().as_bytes(), &record);
+                } else {
+                    self.send(cx, incident.entity.as_str(), &record);
+                }
                 return;
             }
         };
@@ -474,8 +476,12 @@ impl DetectState {
             upstream: self.upstream.clone(),
             watermark: self.closed_until,
         });
+        self.send_to_all(cx, b"", &record);
+    }
+
+    fn send_to_all(&self, cx: &mut Context<'_>, key: &[u8], record: &SignalRecord) {
         for partition in 0..cx.config.signals_partitions {
-            self.send_to(cx, i32::try_from(partition).unwrap_or(i32::MAX), b"", &record);
+            self.send_to(cx, i32::try_from(partition).unwrap_or(i32::MAX), key, record);
         }
     }
 

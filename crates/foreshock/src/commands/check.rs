@@ -156,6 +156,7 @@ fn topics(config: &Config) -> Vec<(Role, &str)> {
         (Role::Events, t.anomalies.as_str()),
         (Role::Events, t.failures.as_str()),
         (Role::Signals, t.signals.as_str()),
+        (Role::Events, t.ledger.as_str()),
         (Role::DeadLetters, t.dead_letters.as_str()),
         (Role::State, t.state.as_str()),
     ]);

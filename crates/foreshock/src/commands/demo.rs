@@ -110,6 +110,7 @@ fn start_broker(config: &Config) -> Result<EmbeddedBroker, foreshock_kafka::Kafk
         (&t.signals, 2),
         (&t.anomalies, 1),
         (&t.failures, 1),
+        (&t.ledger, 1),
         (&t.dead_letters, 1),
         (&t.state, 1),
     ];
@@ -257,6 +258,7 @@ fn said(event: &Event, paint: Paint) -> String {
                 format!("confirmed: the failure came {} later", minutes(p.lead_s.unwrap_or(0.0)))
             }
             Some(Resolution::Symptom) => "the failure had begun before".to_owned(),
+            Some(Resolution::Mitigated) => "planned work began".to_owned(),
             Some(Resolution::Silent) => "nothing heard any more".to_owned(),
             Some(Resolution::Quiet) | None => "back to normal".to_owned(),
         },

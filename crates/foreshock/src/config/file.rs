@@ -159,6 +159,7 @@ pub(super) struct TopicNames {
     pub(super) anomalies: String,
     pub(super) failures: String,
     pub(super) signals: String,
+    pub(super) ledger: String,
     pub(super) dead_letters: String,
     pub(super) state: String,
 }
@@ -169,6 +170,7 @@ impl Default for TopicNames {
             anomalies: "anomalies".into(),
             failures: "failures".into(),
             signals: "foreshock.signals".into(),
+            ledger: "foreshock.ledger".into(),
             dead_letters: "foreshock.dead-letters".into(),
             state: "foreshock.state".into(),
         }

@@ -214,7 +214,8 @@ impl<'a> Collector<'a> {
                     self.take_moment(moment);
                 }
             }
-            Destination::DeadLetters => {}
+            // The backtest judges alarms by the labels, and not by what was known live.
+            Destination::Ledger | Destination::DeadLetters => {}
         }
     }
 
