@@ -29,6 +29,8 @@ const EXAMPLES: &str = "Examples:
   foreshock-compare injected --contaminated  # with outliers in the warm-up
   foreshock-compare calibration --half tune
   foreshock-compare speed --rivals
+  foreshock-compare cmapss cmapss/
+  foreshock-compare fleet data/fleet --leave-out --output docs/comparison/fleet.md
   foreshock-compare hdfs hdfs_sessions/      # sessions, with and without failures in what is learned
   foreshock-compare openstack openstack_faults/ --logs unpacked/
   foreshock-compare all --nab nab/ --output docs/comparison";
@@ -62,6 +64,10 @@ enum Command {
     Openstack(commands::openstack::Options),
     /// Faults injected into pods, found in the right pod within five minutes, beside chance at the same alarm rate
     Trainticket(commands::trainticket::Options),
+    /// Engines that run to failure (C-MAPSS), through `train` and `backtest`
+    Cmapss(commands::cmapss::Options),
+    /// Failures of a recorded fleet, foretold by ours and by simple rivals
+    Fleet(commands::fleet::Options),
     /// Sessions of HDFS blocks: precision and recall at a threshold set beforehand, learned with and without failures inside
     Hdfs(commands::hdfs::Options),
 }
@@ -100,6 +106,20 @@ fn run(cli: &Cli) -> Result<String> {
         Command::Calibration(options) => {
             let results = commands::calibration::measure(options);
             shown(cli.json, &results, commands::calibration::table)
+        }
+        Command::Cmapss(options) => {
+            let results = commands::cmapss::measure(options)?;
+            shown(cli.json, &results, commands::cmapss::table)
+        }
+        Command::Fleet(options) => {
+            let result = commands::fleet::measure(options)?;
+            if let Some(path) = &options.output {
+                commands::fleet::write(path, options, &result)?;
+            }
+            if cli.json {
+                return Ok(serde_json::to_string_pretty(&result)?);
+            }
+            Ok(commands::fleet::table(&result))
         }
         Command::Speed(options) => {
             let results = commands::speed::measure(options)?;

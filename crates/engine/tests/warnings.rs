@@ -84,6 +84,7 @@ fn model(threshold: f64) -> HazardModel {
             foretold: 14,
             failures: 15,
             false_per_entity_day: 0.01,
+            quiet_share: 0.01,
             lead_s: 240.0,
         }],
     }

@@ -2,6 +2,8 @@
 
 pub mod all;
 pub mod calibration;
+pub mod cmapss;
+pub mod fleet;
 pub mod hdfs;
 pub mod injected;
 pub mod nab;

@@ -25,6 +25,12 @@ pub use ours::{OneSeries, Ours};
 use pca::Pca;
 use smoothing::{Ewma, HoltWinters};
 
+/// A random cut forest over standardised rows of so many values; `None` of none.
+#[must_use]
+pub fn random_cut_forest(metrics: usize) -> Option<impl Scorer> {
+    RcfScorer::new(metrics)
+}
+
 /// A streaming detector of one entity.
 pub trait Scorer: Send {
     /// Score of a row, higher is stranger, made before the row is learned; 0 while warming up. `values` are the entity's

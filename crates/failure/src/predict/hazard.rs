@@ -69,6 +69,8 @@ pub struct OperatingPoint {
     pub failures: u32,
     /// Wrong warnings a day and entity.
     pub false_per_entity_day: f64,
+    /// Share of the time in which no failure was near and a warning was open all the same.
+    pub quiet_share: f64,
     /// Median time from warning to failure in seconds; 0 where none was foretold.
     pub lead_s: f64,
 }
@@ -188,15 +190,21 @@ impl HazardModel {
     }
 
     /// Of the thresholds whose warnings stayed within so many false ones a day and entity and came true four times of five, on
-    /// history that the model had not seen, the one that foretold most failures, the highest of equals; `None` where there is none.
+    /// history that the model had not seen, the one with the largest share of failures foretold less the share of quiet time
+    /// under warning (Youden, Cancer 3(1), 1950), the highest of equals; `None` where there is none. Without the second share a warning
+    /// that is always on would be the best where failures are dense.
     #[must_use]
     pub fn operating_point(&self, false_per_entity_day: f64) -> Option<&OperatingPoint> {
         let holds = |p: &&OperatingPoint| {
             let told = f64::from(p.right + p.wrong);
             p.right > 0 && p.false_per_entity_day <= false_per_entity_day && f64::from(p.right) >= PRECISION_MIN * told
         };
-        // `max_by_key` takes the last of equals, and thresholds ascend.
-        self.points.iter().filter(holds).max_by_key(|p| p.foretold)
+        let worth = |p: &OperatingPoint| f64::from(p.foretold) / f64::from(p.failures.max(1)) - p.quiet_share;
+        // `max_by` takes the last of equals, and thresholds ascend.
+        self.points
+            .iter()
+            .filter(holds)
+            .max_by(|a, b| worth(a).total_cmp(&worth(b)))
     }
 
     /// Why this model can't be asked, if it can't.

@@ -81,18 +81,19 @@ pub(super) fn text(version: u32, model: &HazardModel, m: &Manifest) -> String {
     }
     out.push_str("\n## Warnings by threshold\n\nOn all parts that were predicted from the time before.\n\n");
     out.push_str(
-        "| threshold | warned of | came true | false a day and entity | median lead |\n|---|---|---|---|---|\n",
+        "| threshold | warned of | came true | false a day and entity | quiet time under warning | median lead |\n|---|---|---|---|---|---|\n",
     );
     for p in model.points.iter().filter(|p| p.right + p.wrong > 0) {
         let _ = writeln!(
             out,
-            "| {:.2} | {} of {} | {} of {} | {:.2} | {:.0} s |",
+            "| {:.2} | {} of {} | {} of {} | {:.2} | {:.1} % | {:.0} s |",
             p.threshold,
             p.foretold,
             p.failures,
             p.right,
             p.right + p.wrong,
             p.false_per_entity_day,
+            p.quiet_share * 100.0,
             p.lead_s
         );
     }

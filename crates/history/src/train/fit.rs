@@ -14,7 +14,7 @@ use super::rows::{Rows, Target};
 /// Ends of the bins as shares of the horizon.
 const BINS: [f64; 2] = [0.5, 1.0];
 /// Numbers a matrix may have; of more rows an even share is left out. Neighbours look alike.
-const CELLS_MAX: usize = 3_000_000;
+const CELLS_MAX: usize = 5_000_000;
 /// Least rows of each kind that a bin can be fitted to.
 const ROWS_MIN: usize = 5;
 

@@ -167,6 +167,8 @@ pub fn warned(
     let inside = |at: Timestamp| spans.iter().any(|(from, until)| *from <= at && at < *until);
     let (mut right, mut wrong, mut foretold, mut failures) = (0.0_f64, 0.0_f64, 0_u32, 0_u32);
     let (mut leads, mut entity_ms) = (Vec::new(), 0.0);
+    // Rows far from failures, and those of them under warning.
+    let (mut quiet, mut quiet_warned) = (0.0, 0.0);
     for (entity, of) in (0..).zip(&mut of_entity) {
         of.sort_by_key(|s| rows.rows[s.row].at);
         let failures_of = rows.spans(entity);
@@ -212,6 +214,10 @@ pub fn warned(
                 };
                 open = Some(open.map_or(told, |o| o.with(told)));
             }
+            if s.target == Target::Survives {
+                quiet += row.weight;
+                quiet_warned += if warning.is_open() { row.weight } else { 0.0 };
+            }
             if !warning.is_open() {
                 settle(&mut open, &mut right, &mut wrong);
             }
@@ -244,6 +250,7 @@ pub fn warned(
         } else {
             0.0
         },
+        quiet_share: if quiet > 0.0 { quiet_warned / quiet } else { 0.0 },
         lead_s: leads.get(leads.len() / 2).map_or(0.0, |ms| *ms as f64 / 1e3),
     }
 }
