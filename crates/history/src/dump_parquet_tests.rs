@@ -386,6 +386,35 @@ fn what_is_wrong_names_row_and_column() {
     }
 }
 
+#[test]
+fn a_file_that_lies_about_its_rows_is_refused() {
+    let whole = plain(&relaxed(WIDE), &[wide(1_000)]);
+    let footer = whole.len() - 8 - usize::from(u16::from_le_bytes([whole[whole.len() - 8], whole[whole.len() - 7]]));
+    let mut found = std::collections::BTreeSet::new();
+    // Two rows are a 4 there, three a 6, and one a 2.
+    for (place, lie) in (footer..whole.len() - 8).flat_map(|place| [(place, 6), (place, 2)]) {
+        let mut bytes = whole.clone();
+        if std::mem::replace(&mut bytes[place], lie) != 4 {
+            continue;
+        }
+        let read = dump(bytes, Format::PlainJson).and_then(Iterator::collect::<Result<Vec<_>, _>>);
+        match read {
+            Ok(records) => assert_eq!(records.len(), 2, "at {place}"),
+            Err(error) => drop(found.insert(error.to_string())),
+        }
+    }
+    for expected in [
+        "it says 3 rows, and its row groups 2",
+        "it says 2 rows, and its row groups 3",
+        "row 1, column cpu: can't be read: Parquet error: 3 values where its row group has 2 rows",
+    ] {
+        assert!(
+            found.iter().any(|said| said.contains(expected)),
+            "{expected:?} in {found:#?}"
+        );
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(2_000))]
 
