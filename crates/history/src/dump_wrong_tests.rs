@@ -91,7 +91,7 @@ fn a_bad_row_names_file_line_and_what_was_expected() {
             "json.jsonl",
             Format::PlainJson,
             json("{\"timestamp\":70,"),
-            &["line 2 is no plain_json", "column"],
+            &["line 2 is no plain_json", "at line 1 byte"],
         ),
         (
             "value.jsonl",
