@@ -499,3 +499,6 @@ where
 #[cfg(test)]
 #[path = "dump_tests.rs"]
 mod tests;
+#[cfg(test)]
+#[path = "dump_wrong_tests.rs"]
+mod wrong_tests;

@@ -225,3 +225,7 @@ impl DumpParquet {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "dump_parquet_tests.rs"]
+mod tests;

@@ -174,10 +174,12 @@ impl<R: BufRead> MetricCsv<R> {
         self.line = self.record.position().map_or(self.line, csv::Position::line);
         read.map_err(|error| {
             let line = error.position().map_or(self.line + 1, csv::Position::line);
-            MetricCsvError::Read {
-                line,
-                source: error.into(),
-            }
+            // Damage must not look like a failing disk: the kind of the error below is kept.
+            let source = match error.into_kind() {
+                csv::ErrorKind::Io(source) => source,
+                other => io::Error::new(io::ErrorKind::InvalidData, format!("{other:?}")),
+            };
+            MetricCsvError::Read { line, source }
         })
     }
 

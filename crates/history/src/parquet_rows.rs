@@ -202,6 +202,16 @@ impl ParquetRows {
             columns.push(Column { name, kind });
         }
         let rows = file.metadata().file_metadata().num_rows();
+        let of_groups = file
+            .metadata()
+            .row_groups()
+            .iter()
+            .map(|g| i128::from(g.num_rows()))
+            .sum::<i128>();
+        if of_groups != i128::from(rows) {
+            let what = format!("it says {rows} rows, and its row groups {of_groups}");
+            return Err(ParquetFault::File(ParquetError::General(what)));
+        }
         Ok(Self {
             values: vec![Vec::new(); columns.len()],
             columns,
