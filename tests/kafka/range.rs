@@ -67,8 +67,10 @@ fn a_range_is_read_by_offsets_and_times_without_what_was_aborted() {
     let whole: Vec<i64> = (0..50).collect();
     let with_committed: Vec<i64> = whole.iter().copied().chain([52]).collect();
     let at = |second: i64| Bound::Time(Timestamp::from_secs(T0 + second));
-    let cases: [(&str, Bound, Bound, Vec<i64>, Vec<i64>); 7] = [
-        ("all", Bound::Open, Bound::Open, whole.clone(), with_committed.clone()),
+    /// Name, from, to, and what is read before and after the transactions.
+    type Case = (&'static str, Bound, Bound, Vec<i64>, Vec<i64>);
+    let cases: [Case; 7] = [
+        ("all", Bound::Open, Bound::Open, whole, with_committed.clone()),
         (
             "offsets",
             Bound::Offset(10),

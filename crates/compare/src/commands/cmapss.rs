@@ -166,7 +166,7 @@ fn of_set(folder: &Path, set: &'static str) -> Result<CmapssResult> {
     let training = Training {
         config: config()?,
         dumps: learned.dump()?,
-        labels: Labels::settle(learned.failures.clone()),
+        labels: Labels::settle(learned.failures),
         apart: Vec::new(),
         horizon_ms,
         lead_ms: 5 * HOUR_MS,
