@@ -416,7 +416,7 @@ fn quiet_days(terms: &Terms, all: &ByEntity<'_>, collected: &Collected, from: Ti
         let mut at = from.max(*first);
         for failure in all.get(entity).map_or(&[][..], Vec::as_slice) {
             quiet_ms += (failure.onset + -terms.horizon_ms - at).max(0);
-            at = at.max(failure.end.unwrap_or(failure.onset + terms.lead_ms));
+            at = at.max(failure.end.unwrap_or(failure.onset + failure.lead_or(terms.lead_ms)));
         }
         quiet_ms += (*last - at).max(0);
     }
