@@ -18,7 +18,7 @@ use foreshock_history::dump::Dump;
 use foreshock_history::labels::Labels;
 use foreshock_history::train::judge::RowFigures;
 
-use super::dumps::{dumps, of_dump};
+use super::dumps::{dumps, labels, leaves_room, of_dump};
 use crate::config::{Config, Secrets};
 use crate::error::{CommandError, Exit};
 use crate::interrupt;
@@ -113,20 +113,9 @@ pub(super) fn time(text: &str) -> Result<Timestamp, String> {
 /// 64 where it is not said what to read, 65 where a dump or the failures are not what they should be, 74 where files fail, 78
 /// where the configuration is wrong. Nothing is left half-written.
 pub fn execute(args: &BacktestArgs) -> Result<(), CommandError> {
-    if args.horizon <= args.lead {
-        return Err(CommandError::new(Exit::Usage, "--horizon is not longer than --lead")
-            .expected("a horizon that leaves room for warnings"));
-    }
+    leaves_room(args.lead, args.horizon)?;
     let mut config = Config::load(&args.config, Secrets::Leave)?;
-    let labels = args
-        .failures
-        .as_deref()
-        .map(Labels::read)
-        .transpose()
-        .map_err(|error| {
-            let exit = if error.is_bad_data() { Exit::Data } else { Exit::Io };
-            CommandError::new(exit, error.to_string())
-        })?;
+    let labels = args.failures.as_deref().map(labels).transpose()?;
     let dumps = dumps(&args.metrics, &args.logs, &args.config, &config)?;
     config.model = args.model.clone().or(config.model);
     model::of_config(&mut config)?;

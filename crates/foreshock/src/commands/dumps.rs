@@ -2,12 +2,14 @@
 //! (`kafka:topic@from..to`), opened.
 
 use std::path::Path;
+use std::time::Duration;
 
 use foreshock_domain::ENTITY_LABELS;
 use foreshock_engine::TopicId;
 use foreshock_history::dump::{Dump, DumpError};
 use foreshock_history::dump_topic::{TopicFault, TopicRecord, TopicRecords};
 use foreshock_history::inputs::{InputsError, expand};
+use foreshock_history::labels::Labels;
 use foreshock_kafka::{Bound, ConnectionSettings, PartitionRange, RangeError, open_range};
 use foreshock_wire::Format;
 
@@ -22,6 +24,23 @@ const KAFKA: &str = "kafka:";
 
 /// What may be asked for brokers, once a topic is named.
 pub(super) type Connect<'a> = &'a dyn Fn() -> Result<ConnectionSettings, CommandError>;
+
+/// The failures of a file.
+pub(super) fn labels(path: &Path) -> Result<Labels, CommandError> {
+    Labels::read(path).map_err(|error| {
+        let exit = if error.is_bad_data() { Exit::Data } else { Exit::Io };
+        CommandError::new(exit, error.to_string())
+    })
+}
+
+/// A warning must have time to come.
+pub(super) fn leaves_room(lead: Duration, horizon: Duration) -> Result<(), CommandError> {
+    if horizon > lead {
+        return Ok(());
+    }
+    Err(CommandError::new(Exit::Usage, "--horizon is not longer than --lead")
+        .expected("a horizon that leaves room for warnings"))
+}
 
 pub(super) fn of_dump(error: &DumpError) -> CommandError {
     let exit = if error.is_bad_data() { Exit::Data } else { Exit::Io };

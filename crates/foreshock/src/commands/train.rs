@@ -7,14 +7,13 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use clap::Args;
 use foreshock_domain::Timestamp;
-use foreshock_history::labels::Labels;
 use foreshock_history::train::paired::paired;
 use foreshock_history::train::registry::{self, Manifest};
 use foreshock_history::train::{Progress, TrainError, Trained, Training};
 use foreshock_wire::time::format_rfc3339;
 
 use super::backtest::{share, time};
-use super::dumps::{dumps, of_dump};
+use super::dumps::{dumps, labels, leaves_room, of_dump};
 use crate::config::{Config, Secrets};
 use crate::error::{CommandError, Exit};
 use crate::interrupt;
@@ -25,16 +24,20 @@ use crate::screen::{Paint, Style, bytes_bar, duration, note, print, steps_bar, t
 #[derive(Debug, Args)]
 #[command(after_help = "\
 EXAMPLES
-  foreshock train --config foreshock.toml --metrics metrics.jsonl.zst --logs logs.jsonl.zst --failures failures.csv \\
-      --lead 5m --horizon 1h --output models/shop
-  foreshock train --config foreshock.toml --metrics dumps/ --failures failures.csv --until 2026-03-01 --output models/shop
-  foreshock backtest --config foreshock.toml --model models/shop --metrics dumps/ --failures failures.csv --from 2026-03-01
+  foreshock train --config foreshock.toml --metrics metrics.jsonl.zst --logs logs.jsonl.zst \\
+      --failures failures.csv --lead 5m --horizon 1h --output models/shop
+  foreshock train --config foreshock.toml --metrics dumps/ --failures failures.csv \\
+      --until 2026-03-01 --output models/shop
+  foreshock backtest --config foreshock.toml --model models/shop --metrics dumps/ \\
+      --failures failures.csv --from 2026-03-01
 
-Learns how probable a failure is within --horizon, from the history of metrics, logs or both, and ends with an examination: the
-last fifth of the failures, foreseen by a model of the time before. Dumps and failures are named as for `backtest`.
+Learns how probable a failure is within --horizon, from the history of metrics, logs or both, and
+ends with an examination: the last fifth of the failures, foreseen by a model of the time before.
+Dumps and failures are named as for `backtest`.
 
-OUTPUT/1, OUTPUT/2, ... are versions: model.json, manifest.json, MODEL_CARD.md. OUTPUT/current names the version in use: the
-first, and later ones that were better on what neither had seen. To go back, write the number before into it.")]
+OUTPUT/1, OUTPUT/2, ... are versions: model.json, manifest.json, MODEL_CARD.md. OUTPUT/current names
+the version in use: the first, and later ones that were better on what neither had seen. To go back,
+write the number before into it.")]
 pub struct TrainArgs {
     /// Configuration, as for `run`; brokers are asked for ranges of topics alone
     #[arg(long, value_name = "FILE")]
@@ -83,15 +86,9 @@ pub struct TrainArgs {
 /// 64 where it is not said what to read, 65 where dumps or failures are not what they should be or too few to learn from, 74 where
 /// files fail, 78 where the configuration is wrong, 130 where it was stopped. Nothing is left half-written.
 pub fn execute(args: &TrainArgs) -> Result<(), CommandError> {
-    if args.horizon <= args.lead {
-        return Err(CommandError::new(Exit::Usage, "--horizon is not longer than --lead")
-            .expected("a horizon that leaves room for warnings"));
-    }
+    leaves_room(args.lead, args.horizon)?;
     let config = Config::load(&args.config, Secrets::Leave)?;
-    let mut labels = Labels::read(&args.failures).map_err(|error| {
-        let exit = if error.is_bad_data() { Exit::Data } else { Exit::Io };
-        CommandError::new(exit, error.to_string())
-    })?;
+    let mut labels = labels(&args.failures)?;
     if let Some(until) = args.until {
         // What happened later is not known yet.
         labels.failures.retain(|f| f.onset < until);

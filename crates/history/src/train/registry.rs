@@ -30,7 +30,7 @@ pub struct Manifest {
     pub trained_at: String,
     /// Dumps and the file of failures, as named.
     pub inputs: Vec<String>,
-    /// xxh3 of the rows learned from and of the schema, in hex: the same data give the same.
+    /// xxh3 of the schema (keys, means and spreads), in hex: the same rows give the same.
     pub schema_hash: String,
     /// Width of the windows in seconds.
     pub window_s: f64,
