@@ -303,34 +303,34 @@ fn count(counters: &mut Counters, event: &Event) {
 fn output_of(record: &Record<'_>, of: &Event) -> Output {
     let mut value = Vec::with_capacity(1_024);
     event::encode(of, &mut value);
-    let headers = event::headers(of, "foreshock");
-    Output {
-        from: record.from,
-        to: match of.kind {
-            EventKind::Precursor => Destination::Anomalies,
-            EventKind::Failure => Destination::Failures,
-        },
-        key: of.entity.as_str().as_bytes().to_vec(),
-        value,
-        headers: headers
-            .into_iter()
-            .map(|(k, v)| (Cow::Borrowed(k), v.into_bytes()))
-            .collect(),
-    }
+    let to = match of.kind {
+        EventKind::Precursor => Destination::Anomalies,
+        EventKind::Failure => Destination::Failures,
+    };
+    output(record, to, &of.entity, value, event::headers(of, "foreshock"))
 }
 
 fn output_of_ledger(record: &Record<'_>, of: &LedgerEntry) -> Output {
     let mut value = Vec::with_capacity(512);
     ledger::encode(of, &mut value);
     let headers = ledger::headers(of, "foreshock");
+    output(record, Destination::Ledger, &of.entity, value, headers)
+}
+
+/// Keyed by entity.
+fn output(
+    record: &Record<'_>,
+    to: Destination,
+    entity: &Entity,
+    value: Vec<u8>,
+    headers: Vec<(&'static str, String)>,
+) -> Output {
+    let headers = headers.into_iter().map(|(k, v)| (Cow::Borrowed(k), v.into_bytes()));
     Output {
         from: record.from,
-        to: Destination::Ledger,
-        key: of.entity.as_str().as_bytes().to_vec(),
+        to,
+        key: entity.as_str().as_bytes().to_vec(),
         value,
-        headers: headers
-            .into_iter()
-            .map(|(k, v)| (Cow::Borrowed(k), v.into_bytes()))
-            .collect(),
+        headers: headers.collect(),
     }
 }
