@@ -46,7 +46,7 @@ fn args(command: &str, config: &str, more: &[&str]) -> Vec<String> {
         "--lead",
         "30s",
         "--horizon",
-        "8m",
+        "5m",
         "--apart",
         "kill",
         "--apart",

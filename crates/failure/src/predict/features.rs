@@ -1,8 +1,8 @@
 //! Features of one entity, online: each of its series against its own past.
 //!
 //! A value is compressed by sign(x)·ln(1+|x|) and averaged over three lengths; a slowly learned mean and spread say what is usual.
-//! Five numbers a series: where it stands, how far a short and a middle average are from what is usual, and how the averages
-//! stand to each other, which is the slope on two scales. All but the first are relative to the entity's own past, so that
+//! Five numbers a series: its middle average (one window is too noisy to say where a series stands), how far a short and a middle
+//! average are from what is usual, and how the averages stand to each other, which is the slope on two scales. All but the first are relative to the entity's own past, so that
 //! hosts of different size pool. Counts of log templates and of grave lines, and how surprised the models are, are series too.
 //! While the entity fails nothing is learned, and a value far from what is usual teaches little: a growing fault does not
 //! become normal.
@@ -239,7 +239,7 @@ impl Past {
         let mut features = [0.0; PER_SERIES];
         #[allow(clippy::cast_possible_truncation)] // bounded
         {
-            features[0] = self.short as f32;
+            features[0] = self.middle as f32;
             for (f, r) in features[1..].iter_mut().zip(relative) {
                 *f = (r / spread).clamp(-MOST, MOST) as f32;
             }

@@ -16,7 +16,7 @@ use super::schema::Schema;
 use super::trees::Trees;
 
 /// Raised whenever a model that was written before can't be used any more.
-pub const HAZARD_VERSION: u32 = 1;
+pub const HAZARD_VERSION: u32 = 2;
 /// A threshold is taken only where so many of its warnings came true, on history that the model had not seen.
 const PRECISION_MIN: f64 = 0.8;
 /// Grounds named.

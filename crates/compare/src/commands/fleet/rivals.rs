@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use foreshock_domain::{Millis, Timestamp};
 use foreshock_history::train::rows::{FailureSpans, Known};
 use forust_ml::data::Matrix;
@@ -17,6 +17,9 @@ const ALPHA: f64 = 0.02;
 const WARM_UP: usize = 30;
 /// Windows that the boosted trees look back.
 const BACK: usize = 12;
+/// Parts of the time that the boosted trees learn from, and the first that is scored: as in `train`.
+const PARTS: usize = 5;
+const PREDICTED: usize = 2;
 
 /// Score of each window, by host.
 pub type Scores = BTreeMap<String, Vec<(Timestamp, f64)>>;
@@ -50,7 +53,8 @@ pub fn static_thresholds(fleet: &Fleet, limits: &Limits, width_ms: Millis) -> Sc
     })
 }
 
-/// The largest |z| of a host's series against their own exponentially weighted mean and variance.
+/// The largest |z| of a host's series against their own exponentially weighted mean and variance. The first move of a series that
+/// never varied counts for nothing: there is nothing to measure it by.
 pub fn z_score(fleet: &Fleet) -> Scores {
     each(fleet, |windows| {
         let mut past: Vec<(f64, f64)> = vec![(f64::NAN, 0.0); fleet.series.len()];
@@ -98,29 +102,71 @@ pub fn forest(fleet: &Fleet) -> Result<Scores> {
     Ok(scores)
 }
 
-/// Boosted trees on raw windows, learned from the failures before `until`: last value, mean and slope of a minute of each series,
-/// and lines by level. Windows whose horizon reaches past `until` are not learned from.
-pub fn boosted_trees(fleet: &Fleet, spans: &FailureSpans, horizon_ms: Millis, until: Timestamp) -> Result<Scores> {
+/// Boosted trees on raw windows, learned from the failures before `until`, of whose foreseeable ones `onsets` are ascending: last value,
+/// mean and slope of a minute of each series, and lines by level.
+///
+/// A threshold chosen on what trees were fitted to would be worth nothing. So, as in `train`, the time before `until` is cut into five
+/// parts of as many failures each, and trees of all parts before score each from the third on; earlier windows have no score.
+/// Trees of everything before `until` score the rest. Windows whose horizon reaches into what is scored are not learned from.
+pub fn boosted_trees(
+    fleet: &Fleet,
+    spans: &FailureSpans,
+    onsets: &[Timestamp],
+    horizon_ms: Millis,
+    until: Timestamp,
+) -> Result<Scores> {
     let rows: BTreeMap<&String, Vec<Vec<f64>>> = fleet.hosts.iter().map(|(h, w)| (h, features(w))).collect();
+    let of_part = |part: usize| onsets.get(onsets.len() * part / PARTS).copied();
+    let mut begins: Vec<Timestamp> = (PREDICTED..PARTS).filter_map(of_part).collect();
+    begins.push(until);
+    let mut scores = Scores::new();
+    for (i, begin) in begins.iter().enumerate() {
+        let end = begins.get(i + 1).copied().unwrap_or(Timestamp::LATEST);
+        let Some(booster) = fitted(fleet, &rows, spans, horizon_ms, *begin)? else {
+            ensure!(
+                *begin < until,
+                "boosted trees: expected failures to learn from before {until:.3}"
+            );
+            continue;
+        };
+        for (host, windows) in &fleet.hosts {
+            let part = windows.partition_point(|w| w.end < *begin)..windows.partition_point(|w| w.end < end);
+            if part.is_empty() {
+                continue;
+            }
+            let of_host: Vec<&Vec<f64>> = rows[host][part.clone()].iter().collect();
+            let (columns, width) = by_column(&of_host);
+            let odds = booster.predict(&Matrix::new(&columns, of_host.len(), width), false);
+            let scored = windows[part].iter().zip(odds);
+            let probability = |odds: f64| 1.0 / (1.0 + (-odds).exp());
+            let of_host = scores.entry(host.clone()).or_default();
+            of_host.extend(scored.map(|(w, o)| (w.end, probability(o))));
+        }
+    }
+    Ok(scores)
+}
+
+/// Trees of what is known at `until`; `None` where no failure is.
+fn fitted(
+    fleet: &Fleet,
+    rows: &BTreeMap<&String, Vec<Vec<f64>>>,
+    spans: &FailureSpans,
+    horizon_ms: Millis,
+    until: Timestamp,
+) -> Result<Option<GradientBooster>> {
     let (mut x, mut y): (Vec<&Vec<f64>>, Vec<f64>) = (Vec::new(), Vec::new());
+    let known = Known { seen: until, until };
     for (host, windows) in &fleet.hosts {
         let entity = foreshock_domain::Entity::new(host);
         for (w, row) in windows.iter().zip(&rows[host]) {
-            let known = Known { seen: until, until };
-            if w.end + horizon_ms <= until
-                && let Some(came) = spans.target(&entity, w.end, horizon_ms, known).came()
-            {
+            if let Some(came) = spans.target(&entity, w.end, horizon_ms, known).came() {
                 x.push(row);
                 y.push(f64::from(u8::from(came)));
             }
         }
     }
-    let width = x.first().context("nothing to learn from")?.len();
-    let mut columns = vec![0.0; width * x.len()];
-    for (i, row) in x.iter().enumerate() {
-        for (k, value) in row.iter().enumerate() {
-            columns[k * x.len() + i] = *value;
-        }
+    if !y.contains(&1.0) {
+        return Ok(None);
     }
     let mut booster = GradientBooster::default()
         .set_iterations(200)
@@ -133,22 +179,17 @@ pub fn boosted_trees(fleet: &Fleet, spans: &FailureSpans, horizon_ms: Millis, un
         .set_nbins(64)
         .set_seed(1)
         .set_initialize_base_score(true);
+    let (columns, width) = by_column(&x);
     let weights = vec![1.0; x.len()];
     booster.fit(&Matrix::new(&columns, x.len(), width), &y, &weights, None)?;
-    let mut scores = Scores::new();
-    for (host, windows) in &fleet.hosts {
-        let of_host = &rows[host];
-        let mut columns = vec![0.0; width * of_host.len()];
-        for (i, row) in of_host.iter().enumerate() {
-            for (k, value) in row.iter().enumerate() {
-                columns[k * of_host.len() + i] = *value;
-            }
-        }
-        let odds = booster.predict(&Matrix::new(&columns, of_host.len(), width), false);
-        let scored = windows.iter().zip(odds).map(|(w, o)| (w.end, 1.0 / (1.0 + (-o).exp())));
-        scores.insert(host.clone(), scored.collect());
-    }
-    Ok(scores)
+    Ok(Some(booster))
+}
+
+/// Rows laid out by column, and how many columns.
+fn by_column(rows: &[&Vec<f64>]) -> (Vec<f64>, usize) {
+    let width = rows.first().map_or(0, |r| r.len());
+    let columns = (0..width).flat_map(|k| rows.iter().map(move |r| r[k])).collect();
+    (columns, width)
 }
 
 fn features(windows: &[Window]) -> Vec<Vec<f64>> {
@@ -221,25 +262,65 @@ mod tests {
         assert!(step > 2.0 * of[100].1, "{step} where {} is usual", of[100].1);
     }
 
-    #[test]
-    fn trees_learn_from_nothing_that_is_later() {
-        let at = |i: i64| Timestamp::from_millis(1_700_000_000_000 + 5_000 * i);
-        let label = |i: i64| foreshock_history::labels::Label {
+    fn label(i: i64) -> foreshock_history::labels::Label {
+        foreshock_history::labels::Label {
             entity: foreshock_domain::Entity::new("h"),
             class: "x".into(),
             onset: at(i),
             end: None,
             lead_ms: None,
-        };
-        let fleet = fleet(200);
-        let of = |labels: &[_]| {
-            let spans = FailureSpans::new(labels, &[]);
-            boosted_trees(&fleet, &spans, 50_000, at(120)).unwrap()["h"].clone()
-        };
-        let known = [label(40), label(80), label(100)];
-        let later = [label(40), label(80), label(100), label(125), label(160)];
-        assert_eq!(of(&known), of(&later));
-        let other = [label(30), label(80), label(100)];
-        assert_ne!(of(&known), of(&other));
+        }
+    }
+
+    fn at(i: i64) -> Timestamp {
+        Timestamp::from_millis(1_700_000_000_000 + 5_000 * i)
+    }
+
+    /// Scores of trees that may know what was before 120.
+    fn trees(windows: usize, onsets: &[i64]) -> Vec<(Timestamp, f64)> {
+        let labels: Vec<_> = onsets.iter().map(|i| label(*i)).collect();
+        let known: Vec<Timestamp> = onsets.iter().filter(|i| **i < 120).map(|i| at(*i)).collect();
+        let spans = FailureSpans::new(&labels, &[]);
+        boosted_trees(&fleet(windows), &spans, &known, 50_000, at(120)).unwrap()["h"].clone()
+    }
+
+    #[test]
+    fn trees_learn_from_nothing_that_is_later() {
+        let known = trees(200, &[20, 40, 60, 80, 100]);
+        assert_eq!(known, trees(200, &[20, 40, 60, 80, 100, 125, 160]));
+        assert_ne!(known, trees(200, &[20, 35, 60, 80, 100]));
+        // And look at no window that is later.
+        assert_eq!(known[..100], trees(160, &[20, 40, 60, 80, 100])[..]);
+    }
+
+    #[test]
+    fn no_tree_scores_what_it_was_fitted_to() {
+        // The third part begins with the third failure. What comes in a part changes nothing in it, and something after it.
+        let (one, other) = (
+            trees(200, &[20, 40, 60, 80, 100]),
+            trees(200, &[20, 40, 60, 80, 100, 110]),
+        );
+        assert_eq!(one[0].0, at(60));
+        let until = |end: i64| move |s: &&(Timestamp, f64)| s.0 < at(end);
+        assert!(
+            one.iter()
+                .take_while(until(120))
+                .eq(other.iter().take_while(until(120)))
+        );
+        assert!(
+            !one.iter()
+                .skip_while(until(120))
+                .eq(other.iter().skip_while(until(120)))
+        );
+    }
+
+    #[test]
+    fn trees_without_failures_say_what_is_missing() {
+        let spans = FailureSpans::new(&[label(160)], &[]);
+        let error = boosted_trees(&fleet(200), &spans, &[], 50_000, at(120)).unwrap_err();
+        assert!(
+            error.to_string().contains("expected failures to learn from before"),
+            "{error}"
+        );
     }
 }

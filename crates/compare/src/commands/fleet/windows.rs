@@ -136,6 +136,14 @@ impl Fleet {
         Ok(fleet)
     }
 
+    /// Leaves out windows that end later.
+    pub fn end_at(&mut self, last: Timestamp) {
+        for windows in self.hosts.values_mut() {
+            windows.retain(|w| w.end <= last);
+        }
+        self.hosts.retain(|_, windows| !windows.is_empty());
+    }
+
     /// Place of a series.
     #[must_use]
     pub fn place(&self, name: &str) -> Option<usize> {
