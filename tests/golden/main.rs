@@ -121,6 +121,38 @@ struct Disturbance {
     seed: u64,
     /// Where the first process dies; the second runs to the end.
     crash: Option<Crash>,
+    /// What happens to the snapshots before the second begins.
+    harm: Harm,
+}
+
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+enum Harm {
+    #[default]
+    None,
+    /// A bit of the newest of each partition is turned.
+    Newest,
+    /// Of both.
+    Both,
+    /// The newest is of an older version.
+    Older,
+}
+
+impl Harm {
+    fn inflict(self, topics: &mut MemoryTopic) {
+        for all in topics.snapshots.values_mut() {
+            let count = if self == Self::Both { 2 } else { 1 };
+            for snapshot in all.iter_mut().rev().take(count) {
+                let Some(block) = snapshot.blocks.last_mut() else {
+                    continue;
+                };
+                match self {
+                    Self::None => {}
+                    Self::Older => snapshot.version -= 1,
+                    Self::Newest | Self::Both => block.bytes[0] ^= 1,
+                }
+            }
+        }
+    }
 }
 
 struct Ran {
@@ -167,6 +199,8 @@ fn ran(name: &str, disturbance: Disturbance) -> Ran {
             break;
         }
         crashed = true;
+        drop(log);
+        disturbance.harm.inflict(&mut topics);
     }
     let mut written: Vec<_> = topics
         .written
@@ -208,7 +242,13 @@ fn batches_of_any_size_write_the_same() {
     for name in cases() {
         let plain = ran(&name, Disturbance::default());
         for seed in 1..=12 {
-            let cut = ran(&name, Disturbance { seed, crash: None });
+            let cut = ran(
+                &name,
+                Disturbance {
+                    seed,
+                    ..Disturbance::default()
+                },
+            );
             assert!(cut.written == plain.written, "{name}, batches of seed {seed}");
         }
     }
@@ -228,12 +268,28 @@ fn killed_at_every_commit_writes_the_same() {
                 let killed = ran(
                     &name,
                     Disturbance {
-                        seed: 0,
                         crash: Some(crash),
+                        ..Disturbance::default()
                     },
                 );
                 assert!(killed.crashed, "{name}: {crash:?} did not happen");
                 assert!(killed.written == plain.written, "{name}, killed {crash:?}");
+            }
+        }
+    }
+}
+
+/// A state that can't be read costs a longer replay, and no event.
+#[test]
+fn damaged_snapshots_write_the_same() {
+    for name in cases() {
+        let plain = ran(&name, Disturbance::default());
+        for harm in [Harm::Newest, Harm::Both, Harm::Older] {
+            for n in (0..plain.commits).step_by(5).skip(4) {
+                let crash = Some(Crash::After(n));
+                let damaged = ran(&name, Disturbance { seed: 0, crash, harm });
+                assert!(damaged.crashed, "{name}: no crash at {n}");
+                assert!(damaged.written == plain.written, "{name}, damaged and killed after {n}");
             }
         }
     }

@@ -25,14 +25,17 @@ mod machine;
 mod memory;
 mod record;
 mod run;
+mod slots;
+pub mod state;
 
 pub use config::{
     AlarmConfig, EngineConfig, Limits, LogConfig, Observe, SESSION_IDLE_MS, SessionConfig, SourceConfig, Windows,
 };
 pub use correlate::Moment;
 pub use counters::Counters;
-pub use log::{Assignment, Epoch, Log, Polled, Snapshot};
+pub use log::{Assignment, Epoch, Log, Polled, Saved};
 pub use machine::{Engine, RestoreError};
 pub use memory::{Crash, MemoryLog, MemoryTopic, StoredRecord};
 pub use record::{Destination, Output, Record, TopicId, TopicPartition};
 pub use run::{EpochReport, run};
+pub use state::{Frozen, STATE_VERSION, Snapshot};

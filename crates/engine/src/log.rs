@@ -1,15 +1,6 @@
 use foreshock_domain::Timestamp;
 
-use crate::{Output, Record, TopicPartition};
-
-/// A partition's state as of an offset.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Snapshot {
-    /// The next record to apply.
-    pub offset: i64,
-    /// The state, as the engine wrote it.
-    pub state: Vec<u8>,
-}
+use crate::{Frozen, Output, Record, Snapshot, TopicPartition};
 
 /// A partition that this instance now owns. The log will hand out its records from the snapshot's offset on (or from the
 /// first record that is still there).
@@ -17,7 +8,7 @@ pub struct Snapshot {
 pub struct Assignment {
     /// Which partition.
     pub of: TopicPartition,
-    /// The newest complete snapshot, if there is one.
+    /// The newest whole snapshot that this program reads, if there is one.
     pub snapshot: Option<Snapshot>,
     /// The next record whose effects have not been committed: what comes before it is replayed silently.
     pub committed: i64,
@@ -36,9 +27,10 @@ pub enum Polled {
     Revoked(Vec<TopicPartition>),
     /// Time to write a tick into every signals partition that is owned.
     Tick(Timestamp),
-    /// Time to commit an epoch, with snapshots of the state or without.
+    /// Time to commit an epoch, with a frozen state of what moved or without. No log asks for one while it is still writing
+    /// the last.
     Due {
-        /// Whether the epoch should carry snapshots.
+        /// Whether the epoch should carry states.
         snapshot: bool,
     },
     /// There will be no more: commit what there is, and stop.
@@ -52,15 +44,26 @@ pub struct Epoch {
     pub outputs: Vec<Output>,
     /// For each partition that moved, the next record to read.
     pub reached: Vec<(TopicPartition, i64)>,
-    /// States as of `reached`.
-    pub snapshots: Vec<(TopicPartition, Snapshot)>,
+    /// States as of `reached`. A log may write them with later epochs, a part with each.
+    pub states: Vec<(TopicPartition, Frozen)>,
+}
+
+/// What a log has stored of states.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Saved {
+    /// Snapshots that are whole now.
+    pub snapshots: u64,
+    /// Bytes of these states before compression.
+    pub state_bytes: u64,
+    /// Bytes written, of whole and of unfinished snapshots.
+    pub written_bytes: u64,
 }
 
 impl Epoch {
     /// Whether there is nothing to commit.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.outputs.is_empty() && self.reached.is_empty() && self.snapshots.is_empty()
+        self.outputs.is_empty() && self.reached.is_empty() && self.states.is_empty()
     }
 }
 
@@ -78,9 +81,29 @@ pub trait Log {
     /// When the log can't go on; see the trait.
     fn poll(&mut self, sink: &mut dyn FnMut(Record<'_>)) -> Result<Polled, Self::Error>;
 
-    /// Writes an epoch: all of it or nothing.
+    /// Writes an epoch: all of it or nothing, but for its states, which may follow with later ones.
     ///
     /// # Errors
     /// When it is not known to be written; see the trait.
-    fn commit(&mut self, epoch: Epoch) -> Result<(), Self::Error>;
+    fn commit(&mut self, epoch: Epoch) -> Result<Saved, Self::Error>;
+
+    /// Whether states are still being written, so that there is something to commit in an empty epoch.
+    fn is_saving(&self) -> bool {
+        false
+    }
+
+    /// The snapshot of a partition that was just assigned can't be read: the next best thing, which is an older snapshot or
+    /// none. Records come from there on.
+    ///
+    /// # Errors
+    /// When the log can't go on; see the trait.
+    fn fall_back(&mut self, of: TopicPartition) -> Result<Assignment, Self::Error>;
+
+    /// After the last epoch: finishes what states are still being written, as far as there is time.
+    ///
+    /// # Errors
+    /// When it is not known to be written; the epochs before stand.
+    fn finish(&mut self) -> Result<Saved, Self::Error> {
+        Ok(Saved::default())
+    }
 }

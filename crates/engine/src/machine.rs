@@ -8,20 +8,13 @@ use crate::config::EngineConfig;
 use crate::correlate::{self, CorrelatePartition};
 use crate::counters::Counters;
 use crate::detect::{self, DetectPartition};
-use crate::log::{Assignment, Epoch, Snapshot};
+use crate::log::{Assignment, Epoch};
 use crate::record::{Destination, Output, Record, TopicId, TopicPartition};
+use crate::state::{Frozen, FrozenBlock, LoadError, STATE_VERSION, Snapshot, reads};
 
-/// Raised whenever the bytes of a state change; a state of another version is not read.
-const STATE_VERSION: u16 = 7;
-/// First bytes of every state.
-const STATE_MAGIC: [u8; 4] = *b"FSHK";
-
-/// Why a snapshot could not be taken up. The partition then begins without a past, at the snapshot's offset.
+/// Why a partition could not be taken up.
 #[derive(Debug, thiserror::Error)]
 pub enum RestoreError {
-    /// Not one of ours.
-    #[error("the snapshot of {0:?} does not begin like one")]
-    NotASnapshot(TopicPartition),
     /// Written by another version.
     #[error("the snapshot of {of:?} has version {found}, this program reads {STATE_VERSION}")]
     Version {
@@ -35,8 +28,8 @@ pub enum RestoreError {
     Damaged {
         /// Which partition.
         of: TopicPartition,
-        /// What the decoder says.
-        error: postcard::Error,
+        /// What is wrong with it.
+        error: LoadError,
     },
     /// A topic that is not configured.
     #[error("no source is configured for {0:?}")]
@@ -56,7 +49,7 @@ struct Partition {
     committed: i64,
     /// Moved since the last epoch.
     moved: bool,
-    /// Moved since the last snapshot.
+    /// Moved since its state was frozen last.
     stale: bool,
 }
 
@@ -86,22 +79,20 @@ impl Engine {
         &self.config
     }
 
-    /// Takes up a partition.
+    /// Takes up a partition, from its snapshot or without a past.
     ///
     /// # Errors
-    /// When its snapshot can't be read: the partition is owned all the same, without a past.
-    pub fn assign(&mut self, assignment: &Assignment) -> Result<(), RestoreError> {
+    /// When its snapshot can't be read: the partition is then not owned, and can be assigned again with another one.
+    pub fn assign(&mut self, assignment: Assignment) -> Result<(), RestoreError> {
         let of = assignment.of;
-        let loaded = match &assignment.snapshot {
-            Some(snapshot) => self.load(of, &snapshot.state),
-            None => self.fresh(of),
-        };
-        let (state, error) = match loaded {
-            Ok(state) => (state, None),
-            Err(error) => (self.fresh(of)?, Some(error)),
-        };
-        let next = assignment.snapshot.as_ref().map_or(0, |s| s.offset);
         let stale = assignment.snapshot.is_none();
+        let (state, next) = match assignment.snapshot {
+            Some(snapshot) => {
+                let offset = snapshot.offset;
+                (self.load(of, snapshot)?, offset)
+            }
+            None => (self.fresh(of)?, 0),
+        };
         self.partitions.insert(
             of,
             Partition {
@@ -112,7 +103,7 @@ impl Engine {
                 stale,
             },
         );
-        error.map_or(Ok(()), Err)
+        Ok(())
     }
 
     /// Gives partitions up, with all their work that was not committed.
@@ -198,7 +189,7 @@ impl Engine {
 
     /// All that happened since the last call, as one atomic unit, and what it counted.
     #[must_use]
-    pub fn take_epoch(&mut self, with_snapshots: bool) -> (Epoch, Counters) {
+    pub fn take_epoch(&mut self, with_states: bool) -> (Epoch, Counters) {
         let mut epoch = Epoch {
             outputs: std::mem::take(&mut self.outputs),
             ..Epoch::default()
@@ -208,14 +199,14 @@ impl Engine {
                 epoch.reached.push((*of, partition.next));
             }
             // A state from the middle of a silent replay would be true but of no use: a newer one exists.
-            if with_snapshots && partition.stale && partition.next >= partition.committed {
+            if with_states && partition.stale && partition.next >= partition.committed {
                 partition.stale = false;
-                match save(&partition.state) {
-                    Ok(state) => epoch.snapshots.push((
+                match partition.state.freeze() {
+                    Ok(blocks) => epoch.states.push((
                         *of,
-                        Snapshot {
+                        Frozen {
                             offset: partition.next,
-                            state,
+                            blocks,
                         },
                     )),
                     Err(error) => tracing::error!(?of, %error, "no snapshot: the state can't be written"),
@@ -256,38 +247,33 @@ impl Engine {
         Ok(State::Detect(Box::new(DetectPartition::new(source, of.partition))))
     }
 
-    fn load(&self, of: TopicPartition, bytes: &[u8]) -> Result<State, RestoreError> {
-        let body = bytes.strip_prefix(&STATE_MAGIC).ok_or(RestoreError::NotASnapshot(of))?;
-        let Some((version, body)) = body.split_first_chunk::<2>() else {
-            return Err(RestoreError::NotASnapshot(of));
-        };
-        let found = u16::from_le_bytes(*version);
-        if found != STATE_VERSION {
+    fn load(&self, of: TopicPartition, snapshot: Snapshot) -> Result<State, RestoreError> {
+        if !reads(snapshot.version) {
+            let found = snapshot.version;
             return Err(RestoreError::Version { of, found });
         }
         let damaged = |error| RestoreError::Damaged { of, error };
         if of.topic == TopicId::SIGNALS {
             return Ok(State::Correlate(Box::new(
-                CorrelatePartition::load(body).map_err(damaged)?,
+                CorrelatePartition::load(snapshot).map_err(damaged)?,
             )));
         }
         let source = source(&self.config, of.topic).ok_or(RestoreError::UnknownTopic(of))?;
         Ok(State::Detect(Box::new(
-            DetectPartition::load(source, body).map_err(damaged)?,
+            DetectPartition::load(source, self.config.windows.width_ms, snapshot).map_err(damaged)?,
         )))
+    }
+}
+
+impl State {
+    fn freeze(&mut self) -> Result<Vec<FrozenBlock>, postcard::Error> {
+        match self {
+            Self::Detect(d) => d.freeze(),
+            Self::Correlate(c) => c.freeze(),
+        }
     }
 }
 
 fn source(config: &EngineConfig, topic: TopicId) -> Option<&crate::config::SourceConfig> {
     config.sources.get(usize::from(topic.0).checked_sub(1)?)
-}
-
-fn save(state: &State) -> Result<Vec<u8>, postcard::Error> {
-    let mut bytes = STATE_MAGIC.to_vec();
-    bytes.extend_from_slice(&STATE_VERSION.to_le_bytes());
-    bytes.extend(match state {
-        State::Detect(d) => d.save()?,
-        State::Correlate(c) => c.save()?,
-    });
-    Ok(bytes)
 }

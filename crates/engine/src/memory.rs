@@ -8,8 +8,9 @@ use std::collections::BTreeMap;
 
 use foreshock_domain::{Millis, Timestamp};
 
-use crate::log::{Assignment, Epoch, Log, Polled, Snapshot};
+use crate::log::{Assignment, Epoch, Log, Polled, Saved};
 use crate::record::{Destination, Output, Record, TopicId, TopicPartition};
+use crate::state::{Frozen, Packer, Snapshot};
 
 /// One record at rest.
 #[derive(Clone, Debug, PartialEq)]
@@ -31,7 +32,8 @@ pub struct MemoryTopic {
     inputs: Vec<(i64, StoredRecord)>,
     signals: BTreeMap<i32, Vec<StoredRecord>>,
     committed: BTreeMap<TopicPartition, i64>,
-    snapshots: BTreeMap<TopicPartition, Snapshot>,
+    /// The last two of each partition, the newest last.
+    pub snapshots: BTreeMap<TopicPartition, Vec<Snapshot>>,
     /// Events and dead letters in order of writing.
     pub written: Vec<Output>,
     commits: u64,
@@ -79,7 +81,7 @@ impl MemoryTopic {
         let all: std::collections::BTreeSet<_> = inputs.chain(signals).collect();
         let assignment = |of: TopicPartition| Assignment {
             of,
-            snapshot: self.snapshots.get(&of).cloned(),
+            snapshot: self.snapshots.get(&of).and_then(|all| all.last()).cloned(),
             committed: self.committed.get(&of).copied().unwrap_or(0),
         };
         all.into_iter().map(assignment).collect()
@@ -111,8 +113,15 @@ impl MemoryTopic {
             }
         }
         self.committed.extend(epoch.reached);
-        self.snapshots.extend(epoch.snapshots);
         self.commits += 1;
+    }
+
+    fn keep(&mut self, of: TopicPartition, snapshot: Snapshot) {
+        let all = self.snapshots.entry(of).or_default();
+        if all.len() == 2 {
+            all.remove(0);
+        }
+        all.push(snapshot);
     }
 }
 
@@ -146,6 +155,9 @@ pub struct MemoryLog<'a> {
     last_tick: Option<Timestamp>,
     starts: BTreeMap<TopicPartition, i64>,
     next_signal: BTreeMap<i32, usize>,
+    /// States that are not stored yet, as brokers store them some epochs after they were frozen.
+    saving: Vec<(TopicPartition, Frozen)>,
+    packer: Option<Packer>,
 }
 
 impl<'a> MemoryLog<'a> {
@@ -167,6 +179,8 @@ impl<'a> MemoryLog<'a> {
             last_tick: None,
             starts: BTreeMap::new(),
             next_signal: BTreeMap::new(),
+            saving: Vec::new(),
+            packer: Packer::new().ok(),
         }
     }
 
@@ -188,12 +202,7 @@ impl<'a> MemoryLog<'a> {
         self.started = true;
         let assignments = self.topics.assignments();
         for a in &assignments {
-            let start = a.snapshot.as_ref().map_or(0, |s| s.offset);
-            self.starts.insert(a.of, start);
-            if a.of.topic == TopicId::SIGNALS {
-                self.next_signal
-                    .insert(a.of.partition, usize::try_from(start).unwrap_or(0));
-            }
+            self.start_at(a);
         }
         let committed = &self.topics.committed;
         let done = |(offset, r): &&(i64, StoredRecord)| committed.get(&r.of).is_some_and(|c| offset < c);
@@ -203,6 +212,16 @@ impl<'a> MemoryLog<'a> {
             .filter_map(|(_, r)| r.timestamp);
         self.last_tick = past.max().map(|at| at.window_start(self.tick_every_ms));
         Polled::Assigned(assignments)
+    }
+
+    fn start_at(&mut self, assignment: &Assignment) {
+        let of = assignment.of;
+        let start = assignment.snapshot.as_ref().map_or(0, |s| s.offset);
+        self.starts.insert(of, start);
+        if of.topic == TopicId::SIGNALS {
+            self.next_signal
+                .insert(of.partition, usize::try_from(start).unwrap_or(0));
+        }
     }
 
     /// The tick that stands before the next input, if one does.
@@ -265,7 +284,7 @@ impl Log for MemoryLog<'_> {
         self.polls += 1;
         if self.polls.is_multiple_of(self.commit_every) {
             return Ok(Polled::Due {
-                snapshot: (self.commits + 1).is_multiple_of(self.snapshot_every),
+                snapshot: self.saving.is_empty() && (self.commits + 1).is_multiple_of(self.snapshot_every),
             });
         }
         let mut read = self.read_signals(sink);
@@ -298,17 +317,53 @@ impl Log for MemoryLog<'_> {
         Ok(Polled::Records(read))
     }
 
-    fn commit(&mut self, epoch: Epoch) -> Result<(), Crash> {
+    fn commit(&mut self, mut epoch: Epoch) -> Result<Saved, Crash> {
         let n = self.commits;
         self.commits += 1;
         if self.crash == Some(Crash::Before(n)) {
             return Err(Crash::Before(n));
         }
+        let frozen = std::mem::take(&mut epoch.states);
         self.topics.write(epoch);
+        let saved = self.save();
+        self.saving = frozen;
         match self.crash {
             Some(Crash::After(at)) if at == n => Err(Crash::After(n)),
-            _ => Ok(()),
+            _ => Ok(saved),
         }
+    }
+
+    fn fall_back(&mut self, of: TopicPartition) -> Result<Assignment, Crash> {
+        let snapshots = self.topics.snapshots.entry(of).or_default();
+        snapshots.pop();
+        let assignment = Assignment {
+            of,
+            snapshot: snapshots.last().cloned(),
+            committed: self.topics.committed.get(&of).copied().unwrap_or(0),
+        };
+        self.start_at(&assignment);
+        Ok(assignment)
+    }
+
+    fn finish(&mut self) -> Result<Saved, Crash> {
+        Ok(self.save())
+    }
+}
+
+impl MemoryLog<'_> {
+    /// Stores what was frozen an epoch ago: meanwhile the partitions went on.
+    fn save(&mut self) -> Saved {
+        let mut saved = Saved::default();
+        for (of, frozen) in std::mem::take(&mut self.saving) {
+            let Some(Ok(snapshot)) = self.packer.as_mut().map(|packer| frozen.encode_with(packer)) else {
+                continue;
+            };
+            saved.snapshots += 1;
+            saved.state_bytes += snapshot.raw_bytes() as u64;
+            saved.written_bytes += snapshot.blocks.iter().map(|b| b.bytes.len() as u64).sum::<u64>();
+            self.topics.keep(of, snapshot);
+        }
+        saved
     }
 }
 

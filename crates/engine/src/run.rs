@@ -1,7 +1,7 @@
 use foreshock_domain::Timestamp;
 
 use crate::counters::Counters;
-use crate::log::{Log, Polled};
+use crate::log::{Assignment, Log, Polled, Saved};
 use crate::machine::Engine;
 use crate::record::TopicPartition;
 
@@ -22,8 +22,8 @@ pub enum EpochReport {
         series: usize,
         /// Entities held by the second stage.
         entities: usize,
-        /// Bytes of the snapshots it carried; 0 without.
-        snapshot_bytes: usize,
+        /// What was stored of states.
+        saved: Saved,
         /// Time of the last tick, if there was one.
         tick: Option<Timestamp>,
     },
@@ -44,10 +44,9 @@ pub fn run<L: Log>(log: &mut L, engine: &mut Engine, observe: &mut dyn FnMut(Epo
         match polled {
             Polled::Records(_) | Polled::Idle => {}
             Polled::Assigned(assignments) => {
-                for assignment in &assignments {
-                    if let Err(error) = engine.assign(assignment) {
-                        tracing::warn!(%error, "a partition begins without its past");
-                    }
+                for assignment in assignments {
+                    take_up(log, engine, assignment)?;
+                    observe(EpochReport::Alive);
                 }
                 observe(EpochReport::Owned(engine.owned()));
             }
@@ -71,21 +70,53 @@ pub fn run<L: Log>(log: &mut L, engine: &mut Engine, observe: &mut dyn FnMut(Epo
         }
         if let Some(snapshot) = commit {
             let (epoch, counters) = engine.take_epoch(snapshot);
-            let snapshot_bytes = epoch.snapshots.iter().map(|(_, s)| s.state.len()).sum();
-            if !epoch.is_empty() {
-                log.commit(epoch)?;
-                let (series, entities) = engine.held();
-                observe(EpochReport::Committed {
-                    counters: Box::new(counters),
-                    series,
-                    entities,
-                    snapshot_bytes,
-                    tick: tick.take(),
-                });
+            if !epoch.is_empty() || log.is_saving() {
+                let saved = log.commit(epoch)?;
+                report(engine, counters, saved, tick.take(), observe);
             }
         }
         if end {
+            let saved = log.finish()?;
+            if saved != Saved::default() {
+                report(engine, Counters::default(), saved, None, observe);
+            }
             return Ok(());
         }
     }
+}
+
+/// Takes up a partition from the newest of its snapshots that can be read, or from its first record.
+fn take_up<L: Log>(log: &mut L, engine: &mut Engine, assignment: Assignment) -> Result<(), L::Error> {
+    let mut next = assignment;
+    loop {
+        let (of, is_restored) = (next.of, next.snapshot.is_some());
+        match engine.assign(next) {
+            Ok(()) => return Ok(()),
+            Err(error) if is_restored => {
+                tracing::error!(%error, "the state before this one is tried");
+                next = log.fall_back(of)?;
+            }
+            Err(error) => {
+                tracing::error!(%error, "a partition is left alone");
+                return Ok(());
+            }
+        }
+    }
+}
+
+fn report(
+    engine: &Engine,
+    counters: Counters,
+    saved: Saved,
+    tick: Option<Timestamp>,
+    observe: &mut dyn FnMut(EpochReport),
+) {
+    let (series, entities) = engine.held();
+    observe(EpochReport::Committed {
+        counters: Box::new(counters),
+        series,
+        entities,
+        saved,
+        tick,
+    });
 }

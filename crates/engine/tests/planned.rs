@@ -5,7 +5,7 @@ use foreshock_domain::{
     LedgerEntry, Progress, Resolution, Score, Signal, SignalRecord, Source, SourcePosition, Tick, Timestamp, Upstream,
     Verdict,
 };
-use foreshock_engine::{Counters, EngineConfig, correlate::CorrelatePartition};
+use foreshock_engine::{Counters, EngineConfig, Frozen, correlate::CorrelatePartition};
 use foreshock_failure::{Down, FailureConfig, ProbeRule, Rules, Selector};
 
 const WIDTH_MS: i64 = 10_000;
@@ -125,8 +125,9 @@ impl Play<'_> {
             }
             if window % 97 == 0 {
                 // What is restored from a snapshot goes on alike.
-                let bytes = partition.save().expect("a state");
-                partition = CorrelatePartition::load(&bytes).expect("the same state");
+                let blocks = partition.freeze().expect("a state");
+                let snapshot = Frozen { offset: 0, blocks }.encode().expect("a snapshot");
+                partition = CorrelatePartition::load(snapshot).expect("the same state");
             }
         }
         (events, entries)

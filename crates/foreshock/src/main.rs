@@ -14,6 +14,7 @@ mod error;
 mod http;
 mod interrupt;
 mod logging;
+mod memory;
 mod model;
 mod screen;
 mod service;

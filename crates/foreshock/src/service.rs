@@ -99,13 +99,13 @@ impl Workers {
     }
 }
 
-fn work(plan: &Plan, number: usize, vitals: &Vitals, stop: &Arc<AtomicBool>) -> Result<(), LogError> {
+fn work(plan: &Plan, number: usize, vitals: &Arc<Vitals>, stop: &Arc<AtomicBool>) -> Result<(), LogError> {
     let mut wait = BACKOFF.0;
     while !stop.load(Ordering::Relaxed) {
         let began = Instant::now();
         let error = match once(plan, number, vitals, stop) {
             Ok(()) => return Ok(()),
-            Err(error @ (LogError::Fenced(_) | LogError::Setup(_))) => {
+            Err(error @ (LogError::Fenced(_) | LogError::Setup(_) | LogError::State(_))) => {
                 tracing::error!(%error, worker = number, "this worker can't go on");
                 return Err(error);
             }
@@ -127,7 +127,7 @@ fn work(plan: &Plan, number: usize, vitals: &Vitals, stop: &Arc<AtomicBool>) -> 
     Ok(())
 }
 
-fn once(plan: &Plan, number: usize, vitals: &Vitals, stop: &Arc<AtomicBool>) -> Result<(), LogError> {
+fn once(plan: &Plan, number: usize, vitals: &Arc<Vitals>, stop: &Arc<AtomicBool>) -> Result<(), LogError> {
     let settings = plan.logs[number].clone();
     let signals_partitions =
         partitions(&settings.connection, &settings.topics.signals).map_err(|error| LogError::Broker {
@@ -135,11 +135,13 @@ fn once(plan: &Plan, number: usize, vitals: &Vitals, stop: &Arc<AtomicBool>) -> 
             error,
         })?;
     let clock = Arc::clone(&plan.clock);
+    let shown = Arc::clone(vitals);
     let mut log = KafkaLog::join(
         settings,
         Box::new(move || clock()),
         Arc::clone(stop),
         vitals.lag(number),
+        Arc::new(move || shown.observe(number, EpochReport::Alive)),
     )?;
     let config = EngineConfig {
         signals_partitions,

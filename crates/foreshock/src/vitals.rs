@@ -33,8 +33,10 @@ struct Worker {
     last_commit: Option<Instant>,
     series: usize,
     entities: usize,
-    /// Of the last snapshot.
-    snapshot_bytes: usize,
+    /// Of the last snapshots.
+    snapshot_bytes: u64,
+    snapshots: u64,
+    snapshot_written: u64,
 }
 
 /// All workers together.
@@ -50,7 +52,9 @@ struct Sum {
     commit_age: Option<Duration>,
     series: usize,
     entities: usize,
-    snapshot_bytes: usize,
+    snapshot_bytes: u64,
+    snapshots: u64,
+    snapshot_written: u64,
     /// Of the worker whose loop has been silent longest.
     silence: Duration,
 }
@@ -71,6 +75,8 @@ impl Vitals {
                 series: 0,
                 entities: 0,
                 snapshot_bytes: 0,
+                snapshots: 0,
+                snapshot_written: 0,
             })
         };
         Self {
@@ -98,16 +104,18 @@ impl Vitals {
                 counters,
                 series,
                 entities,
-                snapshot_bytes,
+                saved,
                 ..
             } => {
                 w.counters += *counters;
                 w.epochs += 1;
                 w.last_commit = Some(w.alive);
                 (w.series, w.entities) = (series, entities);
-                if snapshot_bytes > 0 {
-                    w.snapshot_bytes = snapshot_bytes;
+                if saved.snapshots > 0 {
+                    w.snapshot_bytes = saved.state_bytes;
                 }
+                w.snapshots += saved.snapshots;
+                w.snapshot_written += saved.written_bytes;
             }
         }
     }
@@ -155,6 +163,16 @@ impl Vitals {
             "worker_restarts_total",
             "Times a worker began again after an error.",
             sum.restarts,
+        );
+        out.counter(
+            "snapshots_total",
+            "Snapshots of partitions that were stored whole.",
+            sum.snapshots,
+        );
+        out.counter(
+            "snapshot_written_bytes_total",
+            "Compressed bytes written for snapshots; what did not change is not written again.",
+            sum.snapshot_written,
         );
         out.gauge("series", "Series held.", sum.series);
         out.gauge("entities", "Entities held by the second stage.", sum.entities);
@@ -224,6 +242,8 @@ impl Vitals {
             sum.series += w.series;
             sum.entities += w.entities;
             sum.snapshot_bytes += w.snapshot_bytes;
+            sum.snapshots += w.snapshots;
+            sum.snapshot_written += w.snapshot_written;
             sum.silence = sum.silence.max(now.saturating_duration_since(w.alive));
             let age = w.last_commit.map(|at| now.saturating_duration_since(at));
             sum.commit_age = sum.commit_age.max(age);
@@ -268,7 +288,7 @@ fn escaped(label: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use foreshock_engine::{TopicId, TopicPartition};
+    use foreshock_engine::{Saved, TopicId, TopicPartition};
 
     use super::*;
 
@@ -315,7 +335,11 @@ mod tests {
                     counters: Box::new(counters),
                     series: 3,
                     entities: 1,
-                    snapshot_bytes: 10,
+                    saved: Saved {
+                        snapshots: 1,
+                        state_bytes: 10,
+                        written_bytes: 4,
+                    },
                     tick: None,
                 },
             );
@@ -329,6 +353,8 @@ mod tests {
             "foreshock_epochs_committed_total 2",
             "foreshock_series 6",
             "foreshock_snapshot_bytes 20",
+            "foreshock_snapshots_total 2",
+            "foreshock_snapshot_written_bytes_total 8",
             "foreshock_lag_records{topic=\"a\\\"b\"} 8",
         ] {
             assert!(text.lines().any(|l| l == line), "{line}\n{text}");

@@ -7,7 +7,7 @@
 use std::collections::VecDeque;
 
 use foreshock_domain::{Millis, Timestamp};
-use foreshock_engine::{Assignment, Destination, Epoch, Log, Output, Polled, Record, TopicId, TopicPartition};
+use foreshock_engine::{Assignment, Destination, Epoch, Log, Output, Polled, Record, Saved, TopicId, TopicPartition};
 
 use crate::dump::{Dump, DumpError, Merged, TimedRecord, merge};
 
@@ -197,7 +197,7 @@ impl Log for DumpLog<'_> {
         Ok(Polled::Records(1))
     }
 
-    fn commit(&mut self, epoch: Epoch) -> Result<(), DumpError> {
+    fn commit(&mut self, epoch: Epoch) -> Result<Saved, DumpError> {
         for output in epoch.outputs {
             (self.written)(&output);
             if matches!(output.to, Destination::Signals(_)) {
@@ -205,6 +205,15 @@ impl Log for DumpLog<'_> {
                 self.signals_next += 1;
             }
         }
-        Ok(())
+        Ok(Saved::default())
+    }
+
+    fn fall_back(&mut self, of: TopicPartition) -> Result<Assignment, DumpError> {
+        // Never asked: a dump has no snapshots.
+        Ok(Assignment {
+            of,
+            snapshot: None,
+            committed: 0,
+        })
     }
 }

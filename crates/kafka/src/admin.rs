@@ -19,6 +19,8 @@ pub struct TopicView {
     pub cleanup_policy: Option<String>,
     /// `retention.ms`, where it may be read; negative for ever.
     pub retention_ms: Option<i64>,
+    /// `max.message.bytes`, where it may be read.
+    pub max_message_bytes: Option<u64>,
 }
 
 /// What the brokers say of themselves.
@@ -56,6 +58,7 @@ pub async fn look(connection: &ConnectionSettings, topics: &[&str]) -> Result<Br
             partitions,
             cleanup_policy: None,
             retention_ms: None,
+            max_message_bytes: None,
         });
     }
     describe(connection, &mut views).await;
@@ -81,6 +84,7 @@ async fn describe(connection: &ConnectionSettings, views: &mut [TopicView]) {
         let value = |key: &str| resource.get(key).and_then(|e| e.value.clone());
         view.cleanup_policy = value("cleanup.policy");
         view.retention_ms = value("retention.ms").and_then(|v| v.parse().ok());
+        view.max_message_bytes = value("max.message.bytes").and_then(|v| v.parse().ok());
     }
 }
 

@@ -1,9 +1,9 @@
 //! The engine's log over Kafka brokers.
 //!
 //! [`KafkaLog`] is one member of a consumer group with one transactional producer. What an epoch writes (signals, events, dead
-//! letters, snapshots) and how far it read commit in one transaction, so that a `read_committed` reader sees each epoch whole and
-//! once. When partitions come, [`state`] finds each one's newest snapshot, and the log goes on from there; the engine replays
-//! silently up to the offset that was committed.
+//! letters) and how far it read commit in one transaction, so that a `read_committed` reader sees each epoch whole and once. States
+//! are stored with the epochs, a part with each. When partitions come, [`state`] finds each one's newest whole snapshot, and the
+//! log goes on from there; the engine replays silently up to the offset that was committed.
 //!
 //! Everything that can't be told apart from a torn epoch (a failed commit, a lost assignment, a fenced producer) ends the log
 //! with an error. Its owner then builds a new one, which reads back what was committed; nothing is patched in place.
@@ -30,4 +30,4 @@ pub use rdkafka::error::KafkaError;
 pub use reader::{Received, TopicReader};
 pub use sender::Sender;
 pub use settings::{Cadence, ConnectionSettings, Delivery, LogSettings, Topics};
-pub use state::newest as newest_snapshots;
+pub use state::{Found, STATE_RECORD_BYTES, StateError, newest as newest_snapshots};

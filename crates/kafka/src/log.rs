@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use foreshock_domain::Timestamp;
-use foreshock_engine::{Destination, Epoch, Log, Output, Polled, Record, Snapshot, TopicId, TopicPartition};
+use foreshock_engine::{Assignment, Destination, Epoch, Log, Output, Polled, Record, Saved, TopicId, TopicPartition};
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{BorrowedMessage, Header, Message, OwnedHeaders, OwnedMessage};
@@ -15,7 +15,7 @@ use rdkafka::{Offset, TopicPartitionList};
 use crate::member::{Lag, Member, Rebalanced, topic_id};
 use crate::reader::partitions_of;
 use crate::settings::{Delivery, LogSettings};
-use crate::state;
+use crate::state::{Saver, StateError, StateRecord};
 
 /// Records handed over by one poll; between polls the loop looks at the clock.
 const BATCH: usize = 2_000;
@@ -23,6 +23,8 @@ const BATCH: usize = 2_000;
 const WAIT: Duration = Duration::from_millis(50);
 /// A transaction that a killed process left is aborted by the brokers after this long, and its readers wait so long.
 const TRANSACTION_TIMEOUT_MS: &str = "15000";
+/// For the last snapshot, of the 25 seconds in which the service must be gone.
+const FINISH: Duration = Duration::from_secs(15);
 /// For calls to the brokers that are retried inside.
 const CALL_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -46,6 +48,9 @@ pub enum LogError {
     /// A snapshot could not be packed.
     #[error("a snapshot can't be written: {0}")]
     Snapshot(std::io::Error),
+    /// Stored state that this program must not touch.
+    #[error("{0}")]
+    State(StateError),
 }
 
 fn broker(what: &'static str) -> impl Fn(KafkaError) -> LogError {
@@ -57,14 +62,23 @@ fn broker(what: &'static str) -> impl Fn(KafkaError) -> LogError {
     }
 }
 
+fn of_state(error: StateError) -> LogError {
+    match error {
+        StateError::Kafka(error) => broker("partitions can't be taken up")(error),
+        newer @ StateError::Newer { .. } => LogError::State(newer),
+    }
+}
+
 /// One member of the group and its transactional producer; see the crate.
 pub struct KafkaLog {
     settings: LogSettings,
     consumer: BaseConsumer<Member>,
     producer: ThreadedProducer<DefaultProducerContext>,
-    state_partitions: usize,
-    /// Chunks of the last snapshot of each partition.
-    chunks: BTreeMap<TopicPartition, u32>,
+    saver: Saver,
+    /// Blocks of states are sent ahead of the epoch that they are committed with, while records are read.
+    has_begun: bool,
+    /// Where partitions that came last began, for when their snapshots turn out to be unreadable.
+    began: BTreeMap<TopicPartition, i64>,
     clock: Box<dyn Fn() -> Timestamp + Send>,
     stop: Arc<AtomicBool>,
     /// A record that came along with a rebalance and waits until that was told.
@@ -78,7 +92,7 @@ pub struct KafkaLog {
 
 impl KafkaLog {
     /// Fences what an earlier process of this instance left open, then joins the group. `clock` is what ticks say; `stop` ends
-    /// the log.
+    /// the log; `alive` is called while partitions are restored, which may take longer than a loop should.
     ///
     /// # Errors
     /// When settings are wrong, brokers can't be reached, or the state topic is not there.
@@ -87,6 +101,7 @@ impl KafkaLog {
         clock: Box<dyn Fn() -> Timestamp + Send>,
         stop: Arc<AtomicBool>,
         lag: Lag,
+        alive: Arc<dyn Fn() + Send + Sync>,
     ) -> Result<Self, LogError> {
         let producer = producer(&settings)?;
         if settings.delivery == Delivery::ExactlyOnce {
@@ -94,7 +109,7 @@ impl KafkaLog {
                 .init_transactions(CALL_TIMEOUT)
                 .map_err(broker("the producer can't take up its transactions"))?;
         }
-        let consumer = consumer(&settings, lag)?;
+        let consumer = consumer(&settings, lag, alive)?;
         let state_partitions = partitions_of(&consumer, &settings.topics.state)
             .map_err(broker("the state topic can't be seen"))?
             .len();
@@ -117,8 +132,9 @@ impl KafkaLog {
             settings,
             consumer,
             producer,
-            state_partitions,
-            chunks: BTreeMap::new(),
+            saver: Saver::new(state_partitions).map_err(LogError::Snapshot)?,
+            has_begun: false,
+            began: BTreeMap::new(),
             clock,
             stop,
             waiting: None,
@@ -129,9 +145,20 @@ impl KafkaLog {
     /// Anything that is due now, if something is.
     fn due(&mut self) -> Result<Option<Polled>, LogError> {
         match self.consumer.context().next_event() {
-            Some(Rebalanced::Came(assignments)) => return Ok(Some(Polled::Assigned(assignments))),
-            Some(Rebalanced::Went(partitions)) => return Ok(Some(Polled::Revoked(partitions))),
-            Some(Rebalanced::Failed(error)) => return Err(broker("partitions can't be taken up")(error)),
+            Some(Rebalanced::Came(came)) => {
+                let take_up = |(assignment, kept): (Assignment, _)| {
+                    let start = assignment.snapshot.as_ref().map_or(0, |s| s.offset);
+                    self.began.insert(assignment.of, start);
+                    self.saver.take_up(assignment.of, kept);
+                    assignment
+                };
+                return Ok(Some(Polled::Assigned(came.into_iter().map(take_up).collect())));
+            }
+            Some(Rebalanced::Went(partitions)) => {
+                partitions.iter().for_each(|of| self.saver.give_up(*of));
+                return Ok(Some(Polled::Revoked(partitions)));
+            }
+            Some(Rebalanced::Failed(error)) => return Err(of_state(error)),
             None => {}
         }
         if self.stop.load(Ordering::Relaxed) {
@@ -149,7 +176,8 @@ impl KafkaLog {
         if now >= self.next_epoch {
             self.has_read = false;
             self.next_epoch = now + self.settings.cadence.epoch;
-            let snapshot = now >= self.next_snapshot;
+            // The next begins when the last is written, however long that takes.
+            let snapshot = now >= self.next_snapshot && !self.saver.is_saving();
             if snapshot {
                 self.next_snapshot = now + self.settings.cadence.snapshot;
             }
@@ -215,25 +243,34 @@ impl KafkaLog {
         }
     }
 
-    fn send_snapshot(&mut self, of: TopicPartition, snapshot: &Snapshot) -> Result<(), LogError> {
-        let topic = self.topic_name(of.topic).to_owned();
-        let before = self.chunks.get(&of).copied().unwrap_or(0);
-        let (records, chunks) = state::records(&topic, of.partition, snapshot, before).map_err(LogError::Snapshot)?;
-        let home = state::home(&topic, of.partition, self.state_partitions);
-        for r in &records {
-            let state = &self.settings.topics.state;
-            self.send(state, Some(home), Some(r.key.as_bytes()), r.value.as_deref(), None)?;
+    fn send_state(&self, records: &[StateRecord]) -> Result<(), LogError> {
+        for r in records {
+            let topic = &self.settings.topics.state;
+            self.send(topic, Some(r.home), Some(r.key.as_bytes()), r.value.as_deref(), None)?;
         }
-        self.chunks.insert(of, chunks);
         Ok(())
     }
 
-    fn send_all(&mut self, epoch: &Epoch) -> Result<(), LogError> {
-        for output in &epoch.outputs {
-            self.send_output(output)?;
+    /// Sends the next blocks of states, to be committed with the next epoch.
+    fn save_ahead(&mut self, patience: Duration) -> Result<Saved, LogError> {
+        if !self.saver.is_saving() {
+            return Ok(Saved::default());
         }
-        for (of, snapshot) in &epoch.snapshots {
-            self.send_snapshot(*of, snapshot)?;
+        let (records, saved) = self.saver.step(patience).map_err(LogError::Snapshot)?;
+        if !records.is_empty() {
+            self.begin()?;
+            self.send_state(&records)?;
+        }
+        Ok(saved)
+    }
+
+    /// Begins a transaction, where none is open and there are any.
+    fn begin(&mut self) -> Result<(), LogError> {
+        if self.settings.delivery == Delivery::ExactlyOnce && !self.has_begun {
+            self.producer
+                .begin_transaction()
+                .map_err(broker("a transaction can't begin"))?;
+            self.has_begun = true;
         }
         Ok(())
     }
@@ -248,13 +285,13 @@ impl KafkaLog {
         Ok(offsets)
     }
 
-    /// Events, snapshots and offsets in one transaction. On any error the caller gives up this log; the next one's producer
+    /// Events, blocks of states and offsets in one transaction. On any error the caller gives up this log; the next one's producer
     /// aborts what is left open here.
     fn commit_transaction(&mut self, epoch: &Epoch) -> Result<(), LogError> {
-        self.producer
-            .begin_transaction()
-            .map_err(broker("a transaction can't begin"))?;
-        self.send_all(epoch)?;
+        self.begin()?;
+        for output in &epoch.outputs {
+            self.send_output(output)?;
+        }
         if !epoch.reached.is_empty() {
             let group = self.consumer.group_metadata().ok_or(LogError::Broker {
                 what: "the group can't be named",
@@ -267,11 +304,15 @@ impl KafkaLog {
         // A finite timeout would leave it unknown whether the transaction went through.
         self.producer
             .commit_transaction(Timeout::Never)
-            .map_err(broker("the transaction can't be committed"))
+            .map_err(broker("the transaction can't be committed"))?;
+        self.has_begun = false;
+        Ok(())
     }
 
     fn commit_at_least_once(&mut self, epoch: &Epoch) -> Result<(), LogError> {
-        self.send_all(epoch)?;
+        for output in &epoch.outputs {
+            self.send_output(output)?;
+        }
         self.producer
             .flush(CALL_TIMEOUT)
             .map_err(broker("records can't be written"))?;
@@ -346,11 +387,59 @@ impl Log for KafkaLog {
         Ok(if read == 0 { Polled::Idle } else { Polled::Records(read) })
     }
 
-    fn commit(&mut self, epoch: Epoch) -> Result<(), LogError> {
+    fn commit(&mut self, mut epoch: Epoch) -> Result<Saved, LogError> {
+        let states = std::mem::take(&mut epoch.states);
         match self.settings.delivery {
-            Delivery::ExactlyOnce => self.commit_transaction(&epoch),
-            Delivery::AtLeastOnce => self.commit_at_least_once(&epoch),
+            Delivery::ExactlyOnce => self.commit_transaction(&epoch)?,
+            Delivery::AtLeastOnce => self.commit_at_least_once(&epoch)?,
         }
+        for (of, frozen) in states {
+            self.saver.begin(of, frozen);
+        }
+        self.save_ahead(Duration::ZERO)
+    }
+
+    fn is_saving(&self) -> bool {
+        self.saver.is_saving() || self.has_begun
+    }
+
+    fn fall_back(&mut self, of: TopicPartition) -> Result<Assignment, LogError> {
+        let topic = self.topic_name(of.topic).to_owned();
+        let below = self.began.get(&of).copied();
+        let (start, assignment, kept) = self
+            .consumer
+            .context()
+            .take_up(&self.consumer, &topic, of, below)
+            .map_err(of_state)?;
+        self.consumer
+            .seek(&topic, of.partition, start, CALL_TIMEOUT)
+            .map_err(broker("a partition can't be read from further back"))?;
+        self.waiting
+            .take_if(|m| m.topic() == topic && m.partition() == of.partition);
+        self.began
+            .insert(of, assignment.snapshot.as_ref().map_or(0, |s| s.offset));
+        self.saver.take_up(of, kept);
+        Ok(assignment)
+    }
+
+    /// What is not written in time is not needed: records since the last whole snapshot are replayed.
+    fn finish(&mut self) -> Result<Saved, LogError> {
+        let deadline = Instant::now() + FINISH;
+        let mut all = Saved::default();
+        while self.is_saving() && Instant::now() < deadline {
+            let saved = self.save_ahead(Duration::from_millis(100))?;
+            all.snapshots += saved.snapshots;
+            all.state_bytes += saved.state_bytes;
+            all.written_bytes += saved.written_bytes;
+            match self.settings.delivery {
+                Delivery::ExactlyOnce => self.commit_transaction(&Epoch::default())?,
+                Delivery::AtLeastOnce => self.commit_at_least_once(&Epoch::default())?,
+            }
+        }
+        if self.saver.is_saving() {
+            tracing::warn!("the last snapshot is left unfinished: the next start replays from the one before");
+        }
+        Ok(all)
     }
 }
 
@@ -369,7 +458,11 @@ fn producer(settings: &LogSettings) -> Result<ThreadedProducer<DefaultProducerCo
     config.create().map_err(LogError::Setup)
 }
 
-fn consumer(settings: &LogSettings, lag: Lag) -> Result<BaseConsumer<Member>, LogError> {
+fn consumer(
+    settings: &LogSettings,
+    lag: Lag,
+    alive: Arc<dyn Fn() + Send + Sync>,
+) -> Result<BaseConsumer<Member>, LogError> {
     let mut config = settings.connection.client();
     let session_ms = settings.session_timeout.as_millis();
     config
@@ -382,12 +475,13 @@ fn consumer(settings: &LogSettings, lag: Lag) -> Result<BaseConsumer<Member>, Lo
         .set("isolation.level", "read_committed")
         .set("session.timeout.ms", session_ms.to_string())
         .set("heartbeat.interval.ms", (session_ms / 4).max(1).to_string())
-        .set("max.poll.interval.ms", session_ms.max(300_000).to_string())
+        // Restoring a large partition happens inside one poll.
+        .set("max.poll.interval.ms", session_ms.max(1_800_000).to_string())
         .set("fetch.wait.max.ms", "100")
         .set("fetch.queue.backoff.ms", "20")
         .set("queued.max.messages.kbytes", "65536")
         .set("statistics.interval.ms", "5000");
     config
-        .create_with_context(Member::new(settings.clone(), lag))
+        .create_with_context(Member::new(settings.clone(), lag, alive))
         .map_err(LogError::Setup)
 }

@@ -2,26 +2,30 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use foreshock_engine::{Assignment, TopicId, TopicPartition};
+use foreshock_engine::{Assignment, Snapshot, TopicId, TopicPartition};
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
 use rdkafka::error::KafkaError;
 use rdkafka::types::RDKafkaRespErr;
 use rdkafka::{ClientContext, Offset, Statistics, TopicPartitionList};
 
+use crate::reader::partitions_of;
 use crate::settings::{LogSettings, Topics};
-use crate::state;
+use crate::state::{Kept, Restored, StateError, restore};
 
 /// A transaction that a killed member left behind hides the committed offsets until the brokers abort it.
 const COMMITTED_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// For where a partition begins and ends.
+const MARKS_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// Records behind, by input topic; shared with whoever shows it.
 pub type Lag = Arc<Mutex<BTreeMap<String, i64>>>;
 
 /// What a rebalance did.
 pub(crate) enum Rebalanced {
-    Came(Vec<Assignment>),
+    Came(Vec<(Assignment, Kept)>),
     Went(Vec<TopicPartition>),
-    Failed(KafkaError),
+    Failed(StateError),
 }
 
 /// This member's side of the group protocol: finds the state of what comes before a single record of it is read.
@@ -29,11 +33,14 @@ pub(crate) struct Member {
     settings: LogSettings,
     events: Mutex<VecDeque<Rebalanced>>,
     lag: Lag,
+    /// Called while partitions are restored.
+    alive: Arc<dyn Fn() + Send + Sync>,
 }
 
 impl Member {
-    pub(crate) fn new(settings: LogSettings, lag: Lag) -> Self {
+    pub(crate) fn new(settings: LogSettings, lag: Lag, alive: Arc<dyn Fn() + Send + Sync>) -> Self {
         Self {
+            alive,
             settings,
             events: Mutex::default(),
             lag,
@@ -55,47 +62,167 @@ impl Member {
             .push_back(event);
     }
 
-    /// Finds where each partition begins: its snapshot's offset, or its first record.
+    /// Finds where each partition begins: its snapshot's offset, or its first record. States of the offset `below` or later are
+    /// left aside.
     fn restore(
         &self,
         consumer: &BaseConsumer<Self>,
         list: &TopicPartitionList,
-    ) -> Result<(TopicPartitionList, Vec<Assignment>), KafkaError> {
+        below: Option<i64>,
+    ) -> Result<(TopicPartitionList, Vec<(Assignment, Kept)>), StateError> {
+        let topics = &self.settings.topics;
         let committed = consumer.committed_offsets(list.clone(), COMMITTED_TIMEOUT)?;
         let elements = committed.elements();
         let wanted: Vec<(String, i32)> = elements.iter().map(|e| (e.topic().to_owned(), e.partition())).collect();
-        let snapshots = state::newest(&self.settings.connection, &self.settings.topics.state, &wanted)?;
+        let found = restore(&self.settings.connection, &topics.state, &wanted, below, &*self.alive)?;
+        let count = |topic: &str| -> Result<u32, KafkaError> {
+            Ok(u32::try_from(partitions_of(consumer, topic)?.len()).unwrap_or(u32::MAX))
+        };
+        let mut counts: BTreeMap<&str, u32> = BTreeMap::from([(&*topics.signals, count(&topics.signals)?)]);
         let mut starts = TopicPartitionList::new();
-        let mut assignments = Vec::new();
-        for (element, snapshot) in elements.iter().zip(snapshots) {
+        let mut came = Vec::new();
+        for (element, restored) in elements.iter().zip(found) {
             element.error()?;
-            let Some(topic) = topic_id(&self.settings.topics, element.topic()) else {
+            let (name, partition) = (element.topic(), element.partition());
+            let Some(topic) = topic_id(topics, name) else {
                 continue;
             };
-            let committed = element.offset().to_raw().filter(|o| *o >= 0).unwrap_or(0);
-            let start = snapshot
+            if !counts.contains_key(name) {
+                counts.insert(name, count(name)?);
+            }
+            let now = (counts[name], counts[&*topics.signals]);
+            for complaint in &restored.complaints {
+                tracing::warn!(topic = name, partition, complaint, "state");
+            }
+            if let Some(then) = restored.partitions {
+                regrown(name, now, then, topic == TopicId::SIGNALS);
+            }
+            let committed = element.offset().to_raw().filter(|o| *o >= 0);
+            let marks = consumer.fetch_watermarks(name, partition, MARKS_TIMEOUT);
+            if let Err(error) = &marks {
+                tracing::warn!(%error, topic = name, partition, "it can't be seen whether the log reaches back to the state");
+            }
+            let begin = begin(restored, committed, marks.ok(), name, partition);
+            let start = begin
+                .snapshot
                 .as_ref()
                 .map_or(Offset::Beginning, |s| Offset::Offset(s.offset));
-            starts.add_partition_offset(element.topic(), element.partition(), start)?;
-            let of = TopicPartition {
-                topic,
-                partition: element.partition(),
-            };
-            tracing::info!(
-                topic = element.topic(),
-                partition = element.partition(),
-                ?start,
-                committed,
-                "takes up a partition"
-            );
-            assignments.push(Assignment {
+            starts.add_partition_offset(name, partition, start)?;
+            let of = TopicPartition { topic, partition };
+            let committed = begin.committed;
+            tracing::info!(topic = name, partition, ?start, committed, "takes up a partition");
+            let mut kept = begin.kept;
+            kept.counted(now);
+            let assignment = Assignment {
                 of,
-                snapshot,
+                snapshot: begin.snapshot,
                 committed,
-            });
+            };
+            came.push((assignment, kept));
         }
-        Ok((starts, assignments))
+        Ok((starts, came))
     }
+
+    /// As at a rebalance, for one partition whose newer states can't be read.
+    pub(crate) fn take_up(
+        &self,
+        consumer: &BaseConsumer<Self>,
+        topic: &str,
+        of: TopicPartition,
+        below: Option<i64>,
+    ) -> Result<(Offset, Assignment, Kept), StateError> {
+        let mut list = TopicPartitionList::new();
+        list.add_partition(topic, of.partition);
+        let (starts, came) = self.restore(consumer, &list, below)?;
+        let start = starts.elements().first().map_or(Offset::Beginning, |e| e.offset());
+        let (assignment, kept) = came.into_iter().next().ok_or(KafkaError::Canceled)?;
+        Ok((start, assignment, kept))
+    }
+}
+
+/// From where a partition goes on.
+#[derive(Debug)]
+struct Begin {
+    snapshot: Option<Snapshot>,
+    committed: i64,
+    kept: Kept,
+}
+
+/// Puts together what the state topic, the group and the partition itself say, and says what does not fit.
+fn begin(restored: Restored, committed: Option<i64>, marks: Option<(i64, i64)>, topic: &str, partition: i32) -> Begin {
+    let Restored { mut snapshot, kept, .. } = restored;
+    let (low, high) = marks.unwrap_or((0, i64::MAX));
+    let mut committed = committed;
+    if let Some(read) = committed.filter(|c| *c > high) {
+        tracing::error!(
+            topic,
+            partition,
+            read,
+            end = high,
+            "the log ends before what was read of it: it was deleted and made anew, and is read from its beginning"
+        );
+        committed = None;
+    }
+    // Without a committed offset (they expire) the state is still true, and what follows it is written again, under the same ids.
+    if let Some(offset) = snapshot
+        .as_ref()
+        .map(|s| s.offset)
+        .filter(|o| *o > committed.unwrap_or(high))
+    {
+        tracing::error!(
+            topic,
+            partition,
+            offset,
+            committed,
+            end = high,
+            "the state is of a later offset than is to be read next, as after a reset, and is left aside"
+        );
+        snapshot = None;
+    }
+    let start = snapshot.as_ref().map_or(0, |s| s.offset);
+    let committed = committed.unwrap_or(0);
+    if start < low && (snapshot.is_some() || committed > 0) {
+        tracing::error!(
+            topic,
+            partition,
+            lost = low - start,
+            "records that the state needs are gone: it is built from what is left. Raise retention.ms (`foreshock check` says how far)"
+        );
+    } else if snapshot.is_none() && committed > 0 {
+        tracing::warn!(
+            topic,
+            partition,
+            records = committed - low,
+            "the state is rebuilt from the first record on"
+        );
+    }
+    Begin {
+        snapshot,
+        committed,
+        kept,
+    }
+}
+
+/// Says what follows when a topic has another number of partitions than when a state was written.
+fn regrown(topic: &str, (now, signals_now): (u32, u32), (then, signals_then): (u32, u32), is_signals: bool) -> bool {
+    if now != then && !is_signals {
+        tracing::warn!(
+            topic,
+            now,
+            then,
+            "the topic has another number of partitions than when its state was written: series whose key moved are learned anew"
+        );
+    }
+    if signals_now != signals_then {
+        tracing::warn!(
+            topic,
+            now = signals_now,
+            then = signals_then,
+            "the signals topic has another number of partitions than when this state was written: entities that moved are learned \
+             anew, and what is open of them is resolved as silent. Restart all instances, so that all spread entities alike"
+        );
+    }
+    now != then || signals_now != signals_then
 }
 
 /// The engine's id of a topic.
@@ -130,9 +257,9 @@ impl ConsumerContext for Member {
     fn rebalance(&self, consumer: &BaseConsumer<Self>, err: RDKafkaRespErr, tpl: &mut TopicPartitionList) {
         let result = match err {
             RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS => {
-                self.restore(consumer, tpl).and_then(|(starts, assignments)| {
+                self.restore(consumer, tpl, None).and_then(|(starts, came)| {
                     consumer.incremental_assign(&starts)?;
-                    self.tell(Rebalanced::Came(assignments));
+                    self.tell(Rebalanced::Came(came));
                     Ok(())
                 })
             }
@@ -146,12 +273,55 @@ impl ConsumerContext for Member {
                     })
                 });
                 self.tell(Rebalanced::Went(went.collect()));
-                consumer.incremental_unassign(tpl)
+                consumer.incremental_unassign(tpl).map_err(StateError::from)
             }
-            error => Err(KafkaError::Rebalance(error.into())),
+            error => Err(KafkaError::Rebalance(error.into()).into()),
         };
         if let Err(error) = result {
             self.tell(Rebalanced::Failed(error));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn restored(offset: Option<i64>) -> Restored {
+        Restored {
+            snapshot: offset.map(|offset| Snapshot {
+                offset,
+                version: 1,
+                blocks: Vec::new(),
+            }),
+            complaints: Vec::new(),
+            partitions: None,
+            kept: Kept::default(),
+        }
+    }
+
+    #[test]
+    fn a_partition_begins_where_state_offsets_and_log_agree() {
+        let cases = [
+            ("nothing is known", None, None, (0, 100), (None, 0)),
+            ("a state and what follows", Some(50), Some(70), (0, 100), (Some(50), 70)),
+            ("offsets expired", Some(50), None, (0, 100), (Some(50), 0)),
+            ("no state: rebuilt silently", None, Some(70), (0, 100), (None, 70)),
+            ("set back by hand", Some(50), Some(20), (0, 100), (None, 20)),
+            ("a topic made anew", Some(50), Some(70), (0, 10), (None, 0)),
+            ("retention took some", Some(50), Some(70), (60, 100), (Some(50), 70)),
+        ];
+        for (name, snapshot, committed, marks, expected) in cases {
+            let begin = begin(restored(snapshot), committed, Some(marks), "t", 0);
+            assert_eq!((begin.snapshot.map(|s| s.offset), begin.committed), expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn another_number_of_partitions_is_told() {
+        assert!(!regrown("t", (6, 3), (6, 3), false));
+        assert!(regrown("t", (8, 3), (6, 3), false), "the input has grown");
+        assert!(regrown("t", (6, 4), (6, 3), false), "the signals topic has grown");
+        assert!(regrown("signals", (4, 4), (3, 3), true));
     }
 }

@@ -20,7 +20,7 @@ use clap::Args;
 use foreshock_domain::{Event, EventAction, EventKind, SignalRecord, Tick, Timestamp};
 use foreshock_engine::correlate::CorrelatePartition;
 use foreshock_engine::{
-    Assignment, Counters, Destination, Engine, EngineConfig, Record, Snapshot, SourceConfig, TopicId, TopicPartition,
+    Assignment, Counters, Destination, Engine, EngineConfig, Frozen, Record, SourceConfig, TopicId, TopicPartition,
 };
 use foreshock_failure::{FailureConfig, Rules};
 use foreshock_logs::{Miner, TemplateId};
@@ -198,7 +198,7 @@ impl Pipeline {
             .into_iter()
             .collect::<Result<Vec<_>>>()?;
         let mut engine = Engine::new(Arc::new(config(window_s, BUDGETS[0])?));
-        engine.assign(&Assignment {
+        engine.assign(Assignment {
             of: LOGS,
             snapshot: None,
             committed: 0,
@@ -217,29 +217,23 @@ impl Pipeline {
     /// Another of the same state.
     fn fork(&mut self) -> Result<Self> {
         let (epoch, _) = self.engine.take_epoch(true);
-        let (_, snapshot) = epoch
-            .snapshots
-            .into_iter()
-            .next()
-            .context("a partition has a snapshot")?;
+        let (_, frozen) = epoch.states.into_iter().next().context("a partition has a state")?;
         let mut engine = Engine::new(Arc::new(self.engine.config().clone()));
+        engine.assign(Assignment {
+            of: LOGS,
+            snapshot: Some(frozen.encode()?),
+            committed: self.offset,
+        })?;
         // The next fork needs one, too.
-        for engine in [&mut engine, &mut self.engine] {
-            engine.assign(&Assignment {
-                of: LOGS,
-                snapshot: Some(Snapshot {
-                    offset: snapshot.offset,
-                    state: snapshot.state.clone(),
-                }),
-                committed: self.offset,
-            })?;
-        }
         self.poke();
-        let copy = |c: &CorrelatePartition| Ok(CorrelatePartition::load(&c.save()?)?);
+        let copy = |c: &mut CorrelatePartition| {
+            let blocks = c.freeze()?;
+            Ok(CorrelatePartition::load(Frozen { offset: 0, blocks }.encode()?)?)
+        };
         Ok(Self {
             engine,
             configs: self.configs.clone(),
-            correlators: self.correlators.iter().map(copy).collect::<Result<_>>()?,
+            correlators: self.correlators.iter_mut().map(copy).collect::<Result<_>>()?,
             offset: self.offset,
             sent: self.sent,
             tick_at: self.tick_at,

@@ -16,6 +16,7 @@ use super::resources::Resources;
 use super::sentence;
 use crate::config::EngineConfig;
 use crate::id;
+use crate::slots::Keyed;
 
 /// A precursor that resolved this long before a failure still counts as one that came before it.
 const REMEMBERED_MS: Millis = 3_600_000;
@@ -27,7 +28,7 @@ const SYMPTOMS_EVERY_MS: Millis = 60_000;
 const SILENT_MS: Millis = 15 * 60_000;
 
 /// What the second stage knows of one entity.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct EntityState {
     name: Entity,
     tracker: FailureTracker,
@@ -83,6 +84,14 @@ struct Now<'a> {
     position: Option<SourcePosition>,
     prediction: Option<Prediction>,
     exhaustion: Option<Exhaustion>,
+}
+
+impl Keyed for EntityState {
+    type Key = Entity;
+
+    fn key(&self) -> Entity {
+        self.name.clone()
+    }
 }
 
 impl EntityState {

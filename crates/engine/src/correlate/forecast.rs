@@ -33,7 +33,7 @@ impl Moment {
 }
 
 /// What the predictor keeps of one entity.
-#[derive(Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Forecaster {
     state: FeatureState,
     warning: Warning,

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 const LEAST_SHARE: f64 = 0.1;
 
 /// The model of an entity's series together, fed by the vectors of all its input partitions.
-#[derive(Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Joint {
     /// `None` until two series came in one window.
     model: Option<Box<EntityModel>>,

@@ -91,7 +91,7 @@ impl Fleet {
 }
 
 /// Oddness of one series or template, added up.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 struct Lasting {
     evidence: Evidence,
     /// End of the window in which it began.
@@ -155,7 +155,7 @@ impl Lasting {
 }
 
 /// How odd an entity has been.
-#[derive(Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Oddness {
     /// By id; those that came to nothing are dropped.
     lasting: BTreeMap<Box<str>, Lasting>,

@@ -17,18 +17,30 @@ use super::order::Order;
 use crate::config::EngineConfig;
 use crate::counters::Counters;
 use crate::record::{Destination, Output, Record};
+use crate::slots::{Keyed, Slots, place_u32};
+use crate::state::{Blocks, FrozenBlock, LoadError, Loading, Part, Snapshot, pack};
 
-/// Event time, entity, input, offset: one order for all windows that are held back.
-type HeldKey = (Timestamp, Entity, Upstream, i64);
+/// Entities in a block of the stored state, each of some 10 kB, and windows that are held back.
+const ENTITY_BLOCK: usize = 16;
+const HELD_BLOCK: usize = 64;
+
+/// Windows that end at one time, in order of arrival, each with its place in the signals topic.
+type Held = Blocks<(i64, EntityWindow), HELD_BLOCK>;
 
 /// The state of one partition of the signals topic: a pure function of its records, in order.
-#[derive(Debug, Default, Serialize, Deserialize)]
+#[derive(Default, Serialize, Deserialize)]
 pub struct CorrelatePartition {
     order: Order,
-    held: BTreeMap<HeldKey, EntityWindow>,
-    entities: BTreeMap<Entity, EntityState>,
+    /// By end.
+    held: BTreeMap<Timestamp, Held>,
+    entities: Slots<EntityState, ENTITY_BLOCK>,
     fleet: Fleet,
     planned: Planned,
+    /// Places in order of names, which is the order in which entities are looked at. Found again after loading.
+    #[serde(skip)]
+    by_name: BTreeMap<Entity, u32>,
+    #[serde(skip)]
+    held_len: usize,
     /// Of the record being applied.
     #[serde(skip)]
     moments: Vec<Moment>,
@@ -51,20 +63,35 @@ struct Taking<'a> {
 }
 
 impl CorrelatePartition {
-    /// From [`Self::save`].
+    /// From what [`Self::freeze`] gave, which is freed block by block.
     ///
     /// # Errors
-    /// When the bytes are not a state of this version.
-    pub fn load(bytes: &[u8]) -> Result<Self, postcard::Error> {
-        postcard::from_bytes(bytes)
+    /// When the blocks are not a whole state of this version.
+    pub fn load(snapshot: Snapshot) -> Result<Self, LoadError> {
+        let mut from = Loading::new(snapshot);
+        let mut partition: Self = from.head()?;
+        partition.entities.load(Part::Entities, &mut from)?;
+        for (end, held) in &mut partition.held {
+            from.fill(held, Part::Held, end.as_millis())?;
+            partition.held_len += held.len();
+        }
+        let places = 0..partition.entities.places();
+        let names = places.filter_map(|p| Some((partition.entities.get(p)?.key(), place_u32(p))));
+        partition.by_name = names.collect();
+        Ok(partition)
     }
 
-    /// The state as bytes.
+    /// The state as of now: what is large is shared, not copied.
     ///
     /// # Errors
     /// When memory runs out.
-    pub fn save(&self) -> Result<Vec<u8>, postcard::Error> {
-        postcard::to_stdvec(self)
+    pub fn freeze(&mut self) -> Result<Vec<FrozenBlock>, postcard::Error> {
+        let mut blocks = vec![FrozenBlock::head(pack(self)?)];
+        self.entities.freeze(Part::Entities, &mut blocks);
+        for (end, held) in &mut self.held {
+            held.freeze(Part::Held, end.as_millis(), &mut blocks);
+        }
+        Ok(blocks)
     }
 
     /// Entities held.
@@ -156,15 +183,10 @@ impl CorrelatePartition {
             self.decide(cx, &[window], events);
             return;
         }
-        let key = (
-            window.end,
-            window.entity.clone(),
-            window.position.upstream.clone(),
-            offset,
-        );
-        self.held.insert(key, window);
-        if self.held.len() > cx.config.limits.held_windows {
-            if let Some(((end, ..), _)) = self.held.first_key_value() {
+        self.held.entry(window.end).or_default().push((offset, window));
+        self.held_len += 1;
+        if self.held_len > cx.config.limits.held_windows {
+            if let Some((end, _)) = self.held.first_key_value() {
                 cx.counters.windows_forced += 1;
                 self.order.forced_to(*end);
             }
@@ -179,22 +201,24 @@ impl CorrelatePartition {
             self.fleet.advance(until);
             self.planned.forget(until);
         }
-        let mut group: Vec<EntityWindow> = Vec::new();
         while let Some(entry) = self.held.first_entry() {
-            if entry.key().0 > until {
+            if *entry.key() > until {
                 break;
             }
-            let window = entry.remove();
-            if group
-                .first()
-                .is_some_and(|g| g.end != window.end || g.entity != window.entity)
-            {
-                self.decide(cx, &group, events);
-                group.clear();
+            let mut windows = entry.remove().into_vec();
+            self.held_len -= windows.len();
+            // One order, whatever the order of arrival.
+            windows.sort_by(|(a_offset, a), (b_offset, b)| {
+                let by_input = || a.position.upstream.cmp(&b.position.upstream);
+                (a.entity.cmp(&b.entity))
+                    .then_with(by_input)
+                    .then(a_offset.cmp(b_offset))
+            });
+            let windows: Vec<EntityWindow> = windows.into_iter().map(|(_, window)| window).collect();
+            for group in windows.chunk_by(|a, b| a.entity == b.entity) {
+                self.decide(cx, group, events);
             }
-            group.push(window);
         }
-        self.decide(cx, &group, events);
     }
 
     fn decide(&mut self, cx: &mut Taking<'_>, group: &[EntityWindow], events: &mut Vec<Event>) {
@@ -207,7 +231,11 @@ impl CorrelatePartition {
     fn tick_entities(&mut self, cx: &mut Taking<'_>, events: &mut Vec<Event>) {
         let (observed_ms, now) = (self.order.observed_ms(), self.order.decided_until());
         let (threshold, point) = (self.threshold(cx.config), self.point(cx.config));
-        for state in self.entities.values_mut() {
+        let mut idle = Vec::new();
+        for place in self.by_name.values() {
+            let Some(state) = self.entities.get_mut(*place as usize) else {
+                continue;
+            };
             state.tick(&mut Surroundings {
                 config: cx.config,
                 observed_ms,
@@ -221,15 +249,22 @@ impl CorrelatePartition {
                 moments: &mut self.moments,
             });
         }
-        let before = self.entities.len();
-        self.entities.retain(|_, state| {
-            let stays = !state.is_idle(observed_ms, cx.config.limits.idle_ms);
-            if !stays {
+        for (name, place) in &self.by_name {
+            let Some(state) = self.entities.get(*place as usize) else {
+                continue;
+            };
+            if state.is_idle(observed_ms, cx.config.limits.idle_ms) {
+                idle.push((name.clone(), *place as usize));
+            }
+        }
+        cx.counters.evicted += idle.len() as u64;
+        for (name, place) in idle {
+            if let Some(state) = self.entities.get_mut(place) {
                 state.leave(&mut self.settled, now);
             }
-            stays
-        });
-        cx.counters.evicted += (before - self.entities.len()) as u64;
+            self.entities.remove(place);
+            self.by_name.remove(&name);
+        }
     }
 
     fn with_entity(
@@ -239,16 +274,21 @@ impl CorrelatePartition {
         events: &mut Vec<Event>,
         act: impl FnOnce(&mut EntityState, &mut Surroundings<'_>),
     ) {
-        if !self.entities.contains_key(entity) {
-            if self.entities.len() >= cx.config.limits.entities {
+        let place = match self.entities.place(entity) {
+            Some(place) => place,
+            None if self.entities.len() >= cx.config.limits.entities => {
                 cx.counters.entities_refused += 1;
                 return;
             }
-            self.entities.insert(entity.clone(), EntityState::new(entity.clone()));
-        }
+            None => {
+                let place = self.entities.insert(EntityState::new(entity.clone()));
+                self.by_name.insert(entity.clone(), place_u32(place));
+                place
+            }
+        };
         let (threshold, point) = (self.threshold(cx.config), self.point(cx.config));
         let (observed_ms, now) = (self.order.observed_ms(), self.order.decided_until());
-        if let Some(state) = self.entities.get_mut(entity) {
+        if let Some(state) = self.entities.get_mut(place) {
             act(
                 state,
                 &mut Surroundings {

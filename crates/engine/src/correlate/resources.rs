@@ -12,7 +12,7 @@ use crate::config::EngineConfig;
 const BOUNDED_MAX: usize = 32;
 
 /// The courses of an entity's bounded series, as far as their names came.
-#[derive(Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Resources {
     of: BTreeMap<SeriesId, (Box<str>, Course)>,
 }

@@ -12,8 +12,8 @@ use foreshock_metrics::{ENTITY_SERIES_MAX, Point, SeriesModel};
 use super::aggregate::Aggregate;
 use super::evidence::{evidence, session_signal, template_signal};
 use super::partition::{Context, DetectState, Scratch};
-use super::slots::place_u32;
 use super::window::{EntityTally, OpenWindow};
+use crate::slots::place_u32;
 
 /// After a window with a failure in it, learning stays paused this long: what follows a failure is not normal either.
 const PAUSE_MS: Millis = 60_000;
@@ -55,13 +55,18 @@ impl DetectState {
     fn close(&mut self, cx: &mut Context<'_>, window: &mut OpenWindow, start: Timestamp, end: Timestamp) {
         self.gather_facts(cx, window, start);
         self.pause_failing(window, end);
-        for (place, aggregate) in &window.series {
-            self.close_series(cx, &mut window.entities, *place as usize, aggregate, start, end);
+        for cell in 0..window.series.len() {
+            let Some((place, aggregate)) = window.series.get(cell).copied() else {
+                continue;
+            };
+            self.close_series(cx, window, place as usize, &aggregate, start, end);
         }
         self.close_templates(cx, window, start, end);
         self.close_sessions(cx, window, start, end);
-        for tally in &mut window.entities {
-            self.send_window(cx, tally, start, end);
+        for cell in 0..window.entities.len() {
+            if let Some(tally) = window.entities.get_mut(cell) {
+                self.send_window(cx, tally, start, end);
+            }
         }
         self.sweep(cx, end);
     }
@@ -69,15 +74,17 @@ impl DetectState {
     /// What the failure rules asked for, from the series that they watch.
     fn gather_facts(&mut self, cx: &Context<'_>, window: &mut OpenWindow, start: Timestamp) {
         let index = start.as_millis().div_euclid(cx.config.windows.width_ms);
-        for (place, watched) in &window.watched {
+        let watched_series = std::mem::take(&mut window.watched);
+        for (place, watched) in &watched_series {
             let Some(slot) = self.series.get(*place as usize) else {
                 continue;
             };
-            let Some((_, aggregate)) = slot.cells.get(index).and_then(|c| window.series.get(c)) else {
+            let cell = window.series_cell(&self.series_cells, *place as usize, index);
+            let Some((_, aggregate)) = cell.and_then(|c| window.series.get(c)) else {
                 continue;
             };
             let increase = aggregate.increase_since(slot.last).unwrap_or(0.0);
-            let cell = self.entities.get(slot.entity as usize).and_then(|e| e.cells.get(index));
+            let cell = window.entity_cell(&self.entity_cells, slot.entity as usize, index);
             let Some(tally) = cell.and_then(|c| window.entities.get_mut(c)) else {
                 continue;
             };
@@ -92,7 +99,7 @@ impl DetectState {
     /// An outage must not become the new normal. The second stage decides what a failure is; what this partition sees of it
     /// with its own eyes, a probe that is down or a fatal line, is enough to stop learning here.
     fn pause_failing(&mut self, window: &OpenWindow, end: Timestamp) {
-        for tally in &window.entities {
+        for tally in window.entities.iter() {
             let failing = tally.facts.iter().any(|fact| match fact {
                 Fact::Probe { down, .. } => *down > 0,
                 Fact::Lines { .. } => true,
@@ -114,7 +121,7 @@ impl DetectState {
     fn close_series(
         &mut self,
         cx: &mut Context<'_>,
-        tallies: &mut [EntityTally],
+        window: &mut OpenWindow,
         place: usize,
         aggregate: &Aggregate,
         start: Timestamp,
@@ -124,10 +131,8 @@ impl DetectState {
             return;
         };
         let learning = self.learning(entity, start);
-        let cell = self
-            .entities
-            .get(entity as usize)
-            .and_then(|e| e.cells.get(start.as_millis().div_euclid(cx.config.windows.width_ms)));
+        let index = start.as_millis().div_euclid(cx.config.windows.width_ms);
+        let cell = window.entity_cell(&self.entity_cells, entity as usize, index);
         let Some(slot) = self.series.get_mut(place) else { return };
         slot.heard = end;
         if learning == Learning::Normal && slot.kind.learn(slot.last, aggregate) {
@@ -143,14 +148,13 @@ impl DetectState {
             slot.last = Some((aggregate.last_at, aggregate.last));
         }
         let verdict = slot.model.score_learn(&Point { at: start, value }, learning);
-        let Some(tally) = cell.and_then(|c| tallies.get_mut(c)) else {
+        let Some(tally) = cell.and_then(|c| window.entities.get_mut(c)) else {
             return;
         };
         if value.is_finite() {
-            let window = start.as_millis().div_euclid(cx.config.windows.width_ms);
             let place = place_u32(place);
             // Long, and wanted only when a relation breaks: a new series says its name, and then one window in 64.
-            let is_named = slot.model.observations() <= 1 || (window + i64::from(place)).rem_euclid(NAMED_EVERY) == 0;
+            let is_named = slot.model.observations() <= 1 || (index + i64::from(place)).rem_euclid(NAMED_EVERY) == 0;
             let entry = VectorEntry {
                 series: slot.id,
                 value: value.clamp(-LARGEST, LARGEST) as f32,
@@ -183,10 +187,10 @@ impl DetectState {
         let windows_are_sessions = cx.source.sessions.is_none();
         for place in 0..self.entities.places() {
             let learning = self.learning(place_u32(place), start);
-            let Some(slot) = self.entities.get_mut(place) else {
+            let Some(slot) = self.entities.get(place) else {
                 continue;
             };
-            let cell = slot.cells.get(index);
+            let cell = window.entity_cell(&self.entity_cells, place, index);
             counts.clear();
             if let Some(tally) = cell.and_then(|c| window.entities.get(c)) {
                 counts.extend(counts_of(tally));
@@ -194,6 +198,9 @@ impl DetectState {
             if slot.templates.is_none() && counts.is_empty() {
                 continue;
             }
+            let Some(slot) = self.entities.get_mut(place) else {
+                continue;
+            };
             miner.canonicalise(&mut counts);
             let bank = slot.templates.get_or_insert_default();
             bank.reconcile(miner);
@@ -275,10 +282,14 @@ impl DetectState {
         for _ in 0..SWEEP_STEP.min(places) {
             self.sweep = if self.sweep + 1 >= places { 0 } else { self.sweep + 1 };
             let place = self.sweep;
+            // What an open window tells of has just been heard, and its place must stay its own.
             if self
                 .series
                 .get(place)
                 .is_some_and(|s| s.heard != Timestamp::MIN && now - s.heard > idle)
+                && !self.is_open(cx, |window, index| {
+                    window.series_cell(&self.series_cells, place, index).is_some()
+                })
             {
                 self.series.remove(place);
                 cx.counters.evicted += 1;
@@ -289,11 +300,22 @@ impl DetectState {
                 .entities
                 .get(place)
                 .is_some_and(|e| e.heard != Timestamp::MIN && now - e.heard > entity_idle)
+                && !self.is_open(cx, |window, index| {
+                    window.entity_cell(&self.entity_cells, place, index).is_some()
+                })
             {
                 self.entities.remove(place);
                 cx.counters.evicted += 1;
             }
         }
+    }
+}
+
+impl DetectState {
+    /// Whether any open window, given with its index, satisfies this.
+    fn is_open(&self, cx: &Context<'_>, holds: impl Fn(&OpenWindow, i64) -> bool) -> bool {
+        let index = |start: &Timestamp| start.as_millis().div_euclid(cx.config.windows.width_ms);
+        self.open.iter().any(|(start, window)| holds(window, index(start)))
     }
 }
 

@@ -2,14 +2,15 @@ use foreshock_domain::{Entity, Timestamp};
 use foreshock_logs::{SessionModel, TemplateBank, TraceJoiner};
 use serde::{Deserialize, Serialize};
 
-use super::slots::{Keyed, Slots};
-use super::window::Cells;
+use crate::slots::{Keyed, Slots};
+
+/// Entities in a block of the stored state; those that write lines take up to a few hundred kB each.
+const ENTITY_BLOCK: usize = 16;
 
 /// One entity as a partition of an input topic knows it.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct EntitySlot {
     pub(crate) name: Entity,
-    pub(crate) cells: Cells,
     /// Rates and novelty of its log templates; `None` until its first line.
     pub(crate) templates: Option<Box<TemplateBank>>,
     /// Tells the lines of a stack trace from lines of their own.
@@ -31,7 +32,7 @@ impl Keyed for EntitySlot {
 }
 
 /// All entities of a partition.
-pub(crate) type EntityTable = Slots<EntitySlot>;
+pub(crate) type EntityTable = Slots<EntitySlot, ENTITY_BLOCK>;
 
 impl EntityTable {
     /// Where an entity stands; a new one is taken in while there are fewer than `cap`. A known one costs no allocation.
@@ -44,7 +45,6 @@ impl EntityTable {
         }
         Some(self.insert(EntitySlot {
             name: Entity::new(name),
-            cells: Cells::default(),
             templates: None,
             trace: TraceJoiner::default(),
             windows: None,

@@ -12,7 +12,6 @@ mod evidence;
 mod partition;
 mod series;
 mod sessions;
-mod slots;
 mod window;
 
 pub(crate) use partition::Context;

@@ -1,6 +1,6 @@
 use std::collections::BTreeMap;
 
-use foreshock_domain::{Input, LogLine, Progress, Sample, SignalRecord, SourcePosition, Timestamp, Upstream};
+use foreshock_domain::{Input, LogLine, Millis, Progress, Sample, SignalRecord, SourcePosition, Timestamp, Upstream};
 use foreshock_failure::is_pattern;
 use foreshock_logs::{LinePlace, Masking, Miner, Sessions, Showing, telling_line};
 use foreshock_metrics::SeriesModel;
@@ -12,11 +12,12 @@ use super::aggregate::Taken;
 use super::clock::{Admission, EventClock};
 use super::entities::EntityTable;
 use super::series::{Kind, SeriesSlot, SeriesTable, series_id};
-use super::slots::place_u32;
-use super::window::{EXAMPLE_BYTES_MAX, EntityTally, OpenWindow, TemplateTally, shorten};
+use super::window::{EXAMPLE_BYTES_MAX, EntityTally, Finder, OpenWindow, TemplateTally, shorten};
 use crate::config::{EngineConfig, SourceConfig};
 use crate::counters::Counters;
 use crate::record::{Destination, Output, Record, TopicPartition};
+use crate::slots::place_u32;
+use crate::state::{FrozenBlock, LoadError, Loading, Part, Snapshot, pack};
 
 /// What a partition may look at and write to while it applies a record.
 pub(crate) struct Context<'a> {
@@ -78,6 +79,11 @@ pub(crate) struct DetectState {
     /// Where the sweep for idle series and entities goes on.
     pub(super) sweep: usize,
     pub(super) last_offset: i64,
+    /// Found again from the open windows.
+    #[serde(skip)]
+    pub(super) series_cells: Finder,
+    #[serde(skip)]
+    pub(super) entity_cells: Finder,
 }
 
 /// One partition of an input topic: decoder, windows, models.
@@ -108,6 +114,8 @@ impl DetectPartition {
                 sessions_cut: 0,
                 sweep: 0,
                 last_offset: -1,
+                series_cells: Finder::default(),
+                entity_cells: Finder::default(),
             },
         )
     }
@@ -120,22 +128,26 @@ impl DetectPartition {
         }
     }
 
-    /// From [`Self::save`].
+    /// From what [`Self::freeze`] gave, which is freed block by block. `width_ms` is that of windows.
     ///
     /// # Errors
-    /// When the bytes are not a state of this version.
-    pub fn load(source: &SourceConfig, bytes: &[u8]) -> Result<Self, postcard::Error> {
-        let (mut state, memory): (DetectState, Memory) = postcard::from_bytes(bytes)?;
-        state.series.index();
-        state.entities.index();
+    /// When the blocks are not a whole state of this version.
+    pub fn load(source: &SourceConfig, width_ms: Millis, snapshot: Snapshot) -> Result<Self, LoadError> {
+        let mut from = Loading::new(snapshot);
+        let (mut state, memory): (DetectState, Memory) = from.head()?;
+        state.series.load(Part::Series, &mut from)?;
+        state.entities.load(Part::Entities, &mut from)?;
+        for (start, window) in &mut state.open {
+            window.load(*start, &mut from)?;
+        }
+        state.find_cells(width_ms);
         if let Some(miner) = &mut state.miner {
             source.log.instruct(miner);
         }
         if !source.log.raw_text {
             // What was kept while raw text was allowed leaves no more.
-            let tallies = state.open.values_mut().flat_map(|window| &mut window.entities);
-            for template in tallies.flat_map(|tally| tally.templates.values_mut()) {
-                template.example = None;
+            for window in state.open.values_mut() {
+                window.forget_examples();
             }
         }
         let mut partition = Self::with(source, state);
@@ -143,12 +155,19 @@ impl DetectPartition {
         Ok(partition)
     }
 
-    /// The state as bytes.
+    /// The state as of now: what is large is shared, not copied.
     ///
     /// # Errors
     /// When memory runs out.
-    pub fn save(&self) -> Result<Vec<u8>, postcard::Error> {
-        postcard::to_stdvec(&(&self.state, self.decoder.memory()))
+    pub fn freeze(&mut self) -> Result<Vec<FrozenBlock>, postcard::Error> {
+        let head = pack(&(&self.state, self.decoder.memory()))?;
+        let mut blocks = vec![FrozenBlock::head(head)];
+        self.state.series.freeze(Part::Series, &mut blocks);
+        self.state.entities.freeze(Part::Entities, &mut blocks);
+        for (start, window) in &mut self.state.open {
+            window.freeze(*start, &mut blocks);
+        }
+        Ok(blocks)
     }
 
     /// Series and entities held.
@@ -307,31 +326,32 @@ impl DetectState {
                 self.series.insert(new_series(cx, id, sample, owner))
             }
         };
-        let Some(slot) = self.series.get_mut(place) else { return };
-        if slot.watches_of != cx.config.rules.fingerprint() {
+        if (self.series.get(place)).is_some_and(|slot| slot.watches_of != cx.config.rules.fingerprint()) {
             // The state was written under other rules, whose numbers mean nothing here.
-            slot.watches = cx.config.rules.watches(sample.name, sample.labels);
-            slot.watches_of = cx.config.rules.fingerprint();
+            if let Some(slot) = self.series.get_mut(place) {
+                slot.watches = cx.config.rules.watches(sample.name, sample.labels);
+                slot.watches_of = cx.config.rules.fingerprint();
+            }
             for window in self.open.values_mut() {
                 window.watched.remove(&place_u32(place));
             }
         }
+        let Some(slot) = self.series.get(place) else { return };
         let window = open_window(&mut self.open, scratch, arrival.start);
-        // The place is checked: after the sources' clocks were set back a window of the same index may be open anew.
-        let known = slot
-            .cells
-            .get(arrival.window)
-            .filter(|c| window.series.get(*c).is_some_and(|(p, _)| *p == place_u32(place)));
+        let known = window.series_cell(&self.series_cells, place, arrival.window);
         let cell = known.unwrap_or_else(|| {
             let cell = window.series.len();
             window
                 .series
                 .push((place_u32(place), super::aggregate::Aggregate::default()));
-            slot.cells.set(arrival.window, cell);
+            self.series_cells.set(place, arrival.window, cell);
             cell
         });
         let owner = slot.entity as usize;
-        match window.series[cell].1.add(arrival.at, sample.value) {
+        let Some((_, aggregate)) = window.series.get_mut(cell) else {
+            return;
+        };
+        match aggregate.add(arrival.at, sample.value) {
             Taken::Duplicate => return cx.counters.duplicates += 1,
             Taken::Missing => cx.counters.missing += 1,
             Taken::Finite => {}
@@ -436,11 +456,10 @@ impl DetectState {
 
     /// The tally of an entity in a window.
     fn tally(&mut self, scratch: &mut Scratch, entity: usize, arrival: &Arrival<'_>) -> Option<&mut EntityTally> {
-        let slot = self.entities.get_mut(entity)?;
+        self.entities.get(entity)?;
         let offset = arrival.record.offset;
         let window = open_window(&mut self.open, scratch, arrival.start);
-        let owned = |c: &usize| window.entities.get(*c).is_some_and(|t| t.entity == place_u32(entity));
-        let known = slot.cells.get(arrival.window).filter(owned);
+        let known = window.entity_cell(&self.entity_cells, entity, arrival.window);
         let cell = known.unwrap_or_else(|| {
             let cell = window.entities.len();
             window.entities.push(EntityTally {
@@ -448,12 +467,25 @@ impl DetectState {
                 offset_first: offset,
                 ..Default::default()
             });
-            slot.cells.set(arrival.window, cell);
+            self.entity_cells.set(entity, arrival.window, cell);
             cell
         });
         let tally = window.entities.get_mut(cell)?;
         tally.offset_last = offset;
         Some(tally)
+    }
+
+    /// Finds out again where the tallies of series and entities stand.
+    fn find_cells(&mut self, width_ms: Millis) {
+        for (start, window) in &self.open {
+            let index = start.as_millis().div_euclid(width_ms);
+            for (cell, (place, _)) in window.series.iter().enumerate() {
+                self.series_cells.set(*place as usize, index, cell);
+            }
+            for (cell, tally) in window.entities.iter().enumerate() {
+                self.entity_cells.set(tally.entity as usize, index, cell);
+            }
+        }
     }
 
     pub(super) fn position(&self, offset_first: i64, offset_last: i64) -> SourcePosition {
@@ -515,7 +547,6 @@ fn new_series(cx: &Context<'_>, id: foreshock_domain::SeriesId, sample: &Sample<
         entity: place_u32(owner),
         kind: Kind::new(sample.kind, sample.name),
         model: SeriesModel::new(sample.kind),
-        cells: super::window::Cells::default(),
         watches: cx.config.rules.watches(sample.name, sample.labels),
         watches_of: cx.config.rules.fingerprint(),
         last: None,

@@ -5,9 +5,10 @@ use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::aggregate::Aggregate;
-use super::slots::{Keyed, Slots};
-use super::window::Cells;
+use crate::slots::{Keyed, Slots};
 
+/// Series in a block of the stored state: some 150 kB.
+const SERIES_BLOCK: usize = 128;
 /// Windows in which a metric's kind is learned, where its format does not say.
 const KIND_WINDOWS: u16 = 32;
 
@@ -97,7 +98,6 @@ pub(crate) struct SeriesSlot {
     pub(crate) entity: u32,
     pub(crate) kind: Kind,
     pub(crate) model: SeriesModel,
-    pub(crate) cells: Cells,
     pub(crate) watches: Vec<SeriesWatch>,
     /// Fingerprint of the rules that `watches` were made by.
     pub(crate) watches_of: u64,
@@ -116,7 +116,7 @@ impl Keyed for SeriesSlot {
 }
 
 /// All series of a partition.
-pub(crate) type SeriesTable = Slots<SeriesSlot>;
+pub(crate) type SeriesTable = Slots<SeriesSlot, SERIES_BLOCK>;
 
 /// Id of a series: a 64-bit hash of its name and sorted labels, each with its length. `scratch` is reused. Cost: one pass
 /// over the bytes, no allocation.

@@ -11,8 +11,8 @@ use foreshock_logs::{OpenSession, SessionCount, SessionModel, SessionVerdict, Se
 use super::close::{counts_of, push_tally};
 use super::evidence::{evidence, session_signal};
 use super::partition::{Context, DetectState};
-use super::slots::place_u32;
 use super::window::OpenWindow;
+use crate::slots::place_u32;
 
 /// One session of an entity that is over.
 struct Over {
@@ -109,7 +109,7 @@ impl DetectState {
         let Some(slot) = self.entities.get(entity) else { return };
         // One that wrote nothing in the window may have been given a tally for a silence.
         let tallied = || window.entities.iter().position(|t| t.entity == place_u32(entity));
-        let cell = slot.cells.get(index).or_else(tallied);
+        let cell = window.entity_cell(&self.entity_cells, entity, index).or_else(tallied);
         let is_odd = told.surprise >= cx.config.alarms.gate;
         if cell.is_none() && !is_odd {
             return;

@@ -5,13 +5,15 @@ use foreshock_failure::WatchWindow;
 use serde::{Deserialize, Serialize};
 
 use super::aggregate::Aggregate;
+use crate::slots::place_u32;
+use crate::state::{Blocks, FrozenBlock, LoadError, Loading, Part};
 
 /// Places in the ring of open windows; a power of two above `LATENESS_WINDOWS_MAX` + 1.
 const RING: usize = 8;
 
 /// Where the tallies of one series or entity stand in the open windows, so that a sample finds its own without a search.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-pub(crate) struct Cells([(u32, u32); RING]);
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Cells([(u32, u32); RING]);
 
 impl Default for Cells {
     fn default() -> Self {
@@ -20,16 +22,37 @@ impl Default for Cells {
 }
 
 impl Cells {
-    /// Place in the window of this index (window start over width), if the series was heard in it.
     #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // the low bits tell open windows apart
-    pub(crate) fn get(&self, window: i64) -> Option<usize> {
+    fn get(&self, window: i64) -> Option<usize> {
         let (tag, place) = self.0[window as usize % RING];
         (tag == window as u32 && place != u32::MAX).then_some(place as usize)
     }
 
     #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // as above; tables are capped far below 2^32
-    pub(crate) fn set(&mut self, window: i64, place: usize) {
+    fn set(&mut self, window: i64, place: usize) {
         self.0[window as usize % RING] = (window as u32, place as u32);
+    }
+}
+
+/// [`Cells`] of every place of a table. No part of the state: the open windows say it all, and are asked after loading. What it
+/// says must be checked against the window, since after the sources' clocks were set back one of the same index may be open
+/// anew.
+#[derive(Debug, Default)]
+pub(crate) struct Finder(Vec<Cells>);
+
+impl Finder {
+    /// Place in the window of this index (window start over width), if the one of this place was heard in it.
+    pub(crate) fn get(&self, place: usize, window: i64) -> Option<usize> {
+        self.0.get(place)?.get(window)
+    }
+
+    pub(crate) fn set(&mut self, place: usize, window: i64, cell: usize) {
+        if place >= self.0.len() {
+            self.0.resize(place + 1, Cells::default());
+        }
+        if let Some(cells) = self.0.get_mut(place) {
+            cells.set(window, cell);
+        }
     }
 }
 
@@ -102,14 +125,18 @@ pub(crate) fn shorten(text: &str, bytes: usize) -> &str {
     &text[..end]
 }
 
+/// Entries of an open window in a block of the stored state: some 50 kB.
+const SERIES_BLOCK: usize = 512;
+const ENTITY_BLOCK: usize = 64;
+
 /// One window that still takes samples. Tallies stand in order of first arrival, which the log fixes.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Default, Serialize, Deserialize)]
 pub(crate) struct OpenWindow {
     /// Series slot and what it got.
-    pub(crate) series: Vec<(u32, Aggregate)>,
+    pub(crate) series: Blocks<(u32, Aggregate), SERIES_BLOCK>,
     /// Series slot → for each of its watches what it saw; only series with failure rules are here.
     pub(crate) watched: BTreeMap<u32, Vec<WatchWindow>>,
-    pub(crate) entities: Vec<EntityTally>,
+    pub(crate) entities: Blocks<EntityTally, ENTITY_BLOCK>,
 }
 
 impl OpenWindow {
@@ -118,6 +145,42 @@ impl OpenWindow {
         self.series.clear();
         self.watched.clear();
         self.entities.clear();
+    }
+
+    /// Forgets what lines said.
+    pub(crate) fn forget_examples(&mut self) {
+        for cell in 0..self.entities.len() {
+            let has_any = |tally: &EntityTally| tally.templates.values().any(|t| t.example.is_some());
+            if self.entities.get(cell).is_some_and(has_any)
+                && let Some(tally) = self.entities.get_mut(cell)
+            {
+                tally.templates.values_mut().for_each(|t| t.example = None);
+            }
+        }
+    }
+
+    /// Where the tally of a series stands, if it was heard in this window, which has this index.
+    pub(crate) fn series_cell(&self, finder: &Finder, series: usize, index: i64) -> Option<usize> {
+        let cell = finder.get(series, index)?;
+        (self.series.get(cell)?.0 == place_u32(series)).then_some(cell)
+    }
+
+    /// Where the tally of an entity stands, if it was heard in this window, which has this index.
+    pub(crate) fn entity_cell(&self, finder: &Finder, entity: usize, index: i64) -> Option<usize> {
+        let cell = finder.get(entity, index)?;
+        (self.entities.get(cell)?.entity == place_u32(entity)).then_some(cell)
+    }
+
+    /// Adds its blocks to a frozen state.
+    pub(crate) fn freeze(&mut self, start: Timestamp, into: &mut Vec<FrozenBlock>) {
+        self.series.freeze(Part::WindowSeries, start.as_millis(), into);
+        self.entities.freeze(Part::WindowEntities, start.as_millis(), into);
+    }
+
+    /// Reads its blocks.
+    pub(crate) fn load(&mut self, start: Timestamp, from: &mut Loading) -> Result<(), LoadError> {
+        from.fill(&mut self.series, Part::WindowSeries, start.as_millis())?;
+        from.fill(&mut self.entities, Part::WindowEntities, start.as_millis())
     }
 }
 

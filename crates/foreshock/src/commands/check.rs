@@ -3,14 +3,15 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
-use foreshock_kafka::{BrokerView, Cadence, TopicView, look};
+use foreshock_kafka::{BrokerView, Cadence, STATE_RECORD_BYTES, TopicView, look};
 
 use crate::config::{Config, Secrets};
 use crate::error::{CommandError, Exit};
 use crate::model;
 use crate::screen::{Paint, Style, duration, print, table};
 
-/// Inputs must be kept at least this many snapshot intervals: what a restart reads again, with room for an outage.
+/// Inputs must be kept at least this many snapshot intervals: what a restart reads again is up to two, and one more while the
+/// newest is being written; the rest is room for an outage.
 const SNAPSHOTS_KEPT: u32 = 10;
 
 /// Partitions proposed for an input that is not there.
@@ -237,6 +238,16 @@ fn judge_topic(role: Role, topic: &TopicView, servers: &str, replicas: usize, wi
         }
         _ => {}
     }
+    if let Some(bytes) = topic.max_message_bytes
+        && role == Role::State
+        && bytes < STATE_RECORD_BYTES
+    {
+        complain(
+            Standing::Fail,
+            format!("max.message.bytes is {bytes}: a block of state takes up to {STATE_RECORD_BYTES}"),
+        );
+        command = command.or_else(|| Some(alter("max.message.bytes=1048588")));
+    }
     let needed = Cadence::default().snapshot * SNAPSHOTS_KEPT;
     if let Some(kept) = topic
         .retention_ms
@@ -269,7 +280,10 @@ fn create(role: Role, name: &str, servers: &str, replicas: usize, widest: usize)
          --partitions {partitions} --replication-factor {replicas}"
     );
     let settings = match role {
-        Role::State => " --config cleanup.policy=compact",
+        // Compaction leaves the newest segment alone: small ones keep the topic small.
+        Role::State => {
+            " --config cleanup.policy=compact --config segment.bytes=104857600 --config min.cleanable.dirty.ratio=0.2"
+        }
         Role::Signals => " --config cleanup.policy=delete --config retention.ms=86400000",
         Role::Input | Role::Events | Role::DeadLetters => " --config cleanup.policy=delete",
     };
@@ -323,6 +337,14 @@ mod tests {
             partitions: partitions.map_err(Into::into),
             cleanup_policy: policy.map(Into::into),
             retention_ms,
+            max_message_bytes: None,
+        }
+    }
+
+    fn of_small_records(view: TopicView) -> TopicView {
+        TopicView {
+            max_message_bytes: Some(100_000),
+            ..view
         }
     }
 
@@ -395,6 +417,38 @@ mod tests {
                 Fail,
                 "deletes",
                 Some("compact"),
+            ),
+            (
+                "no policy was set for state: the broker's own deletes",
+                Role::State,
+                view(Ok(1), Some("delete"), Some(604_800_000)),
+                Fail,
+                "must be compact",
+                Some("cleanup.policy=compact"),
+            ),
+            (
+                "state with small records",
+                Role::State,
+                of_small_records(view(Ok(1), Some("compact"), week)),
+                Fail,
+                "max.message.bytes is 100000",
+                Some("max.message.bytes=1048588"),
+            ),
+            (
+                "small input records are the producers' affair",
+                Role::Input,
+                of_small_records(view(Ok(1), Some("delete"), week)),
+                Good,
+                "",
+                None,
+            ),
+            (
+                "signals kept shorter than a snapshot interval",
+                Role::Signals,
+                view(Ok(1), Some("delete"), Some(30_000)),
+                Fail,
+                "30 s",
+                Some("retention.ms=600000"),
             ),
             (
                 "no right",

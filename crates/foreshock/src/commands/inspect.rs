@@ -23,6 +23,8 @@ use crate::screen::{print, table};
 
 /// A saved state larger than this was not written by [`save`].
 const FILE_BYTES_MAX: u64 = 4 << 30;
+/// Raised whenever the bytes of a saved state change beyond what the state's own version says.
+const FILE_VERSION: u32 = 2;
 /// First line of a saved state, in bytes.
 const HEADER_BYTES_MAX: usize = 4_096;
 
@@ -71,7 +73,7 @@ struct Held {
     bytes: usize,
     series: usize,
     entities: usize,
-    /// Why it can't be read, where it can't.
+    /// Why it can't be read, where it can't, or why a newer one can't.
     error: Option<String>,
 }
 
@@ -104,7 +106,7 @@ pub fn execute(args: &InspectArgs) -> Result<(), CommandError> {
     match all.iter().find_map(|held| held.error.as_ref()) {
         None => Ok(()),
         Some(error) => Err(CommandError::new(Exit::Data, error.clone())
-            .help("the service begins such a partition anew, at the snapshot's offset")),
+            .help("the service goes back to the snapshot before it, or rebuilds the partition from its first record")),
     }
 }
 
@@ -189,11 +191,14 @@ fn from_brokers(path: &Path, folder: Option<&Path>) -> Result<Vec<Held>, Command
         .map_err(|e| CommandError::io(format!("topic {:?} can't be read", config.topics.state), e))?;
     let engine = Arc::new(config.engine);
     let mut all = Vec::new();
-    for ((of, (topic, _)), snapshot) in ids.into_iter().zip(wanted).zip(snapshots) {
-        if let (Some(folder), Some(snapshot)) = (folder, &snapshot) {
+    for ((of, (topic, _)), found) in ids.into_iter().zip(wanted).zip(snapshots) {
+        if let (Some(folder), Some(snapshot)) = (folder, &found.snapshot) {
             save(folder, &topic, of, snapshot)?;
         }
-        all.push(held(&engine, topic, of, snapshot));
+        let mut held = held(&engine, topic, of, found.snapshot);
+        let complaints = found.complaints.join("; ");
+        held.error = held.error.or_else(|| (!complaints.is_empty()).then_some(complaints));
+        all.push(held);
     }
     Ok(all)
 }
@@ -204,14 +209,14 @@ fn held(engine: &Arc<EngineConfig>, topic: String, of: TopicPartition, snapshot:
         topic,
         partition: of.partition,
         offset: snapshot.as_ref().map(|s| s.offset),
-        bytes: snapshot.as_ref().map_or(0, |s| s.state.len()),
+        bytes: snapshot.as_ref().map_or(0, Snapshot::raw_bytes),
         series: 0,
         entities: 0,
         error: None,
     };
     if snapshot.is_some() {
         let mut engine = Engine::new(Arc::clone(engine));
-        let taken = engine.assign(&Assignment {
+        let taken = engine.assign(Assignment {
             of,
             snapshot,
             committed: 0,
@@ -230,7 +235,7 @@ fn file_name(topic: &str, partition: i32) -> String {
 fn save(folder: &Path, topic: &str, of: TopicPartition, snapshot: &Snapshot) -> Result<(), CommandError> {
     let path = folder.join(file_name(topic, of.partition));
     let header = Header {
-        foreshock_state: 1,
+        foreshock_state: FILE_VERSION,
         topic: topic.to_owned(),
         partition: of.partition,
         offset: snapshot.offset,
@@ -242,7 +247,7 @@ fn save(folder: &Path, topic: &str, of: TopicPartition, snapshot: &Snapshot) -> 
         let mut file = File::create(&partial)?;
         serde_json::to_writer(&mut file, &header)?;
         file.write_all(b"\n")?;
-        file.write_all(&snapshot.state)?;
+        file.write_all(&postcard::to_stdvec(snapshot).map_err(std::io::Error::other)?)?;
         file.sync_all()?;
         std::fs::rename(&partial, &path)
     };
@@ -265,7 +270,7 @@ fn from_file(path: &Path) -> Result<Held, CommandError> {
         .position(|b| *b == b'\n')
         .ok_or_else(no_state)?;
     let header: Header = serde_json::from_slice(&bytes[..end]).map_err(|_| no_state())?;
-    if header.foreshock_state != 1 {
+    if header.foreshock_state != FILE_VERSION {
         return Err(no_state());
     }
     let rules = Rules::new(&FailureConfig::default()).map_err(|e| CommandError::new(Exit::Config, e.to_string()))?;
@@ -283,11 +288,14 @@ fn from_file(path: &Path) -> Result<Held, CommandError> {
         topic,
         partition: header.partition,
     };
-    let snapshot = Snapshot {
-        offset: header.offset,
-        state: bytes.split_off(end + 1),
-    };
-    Ok(held(&engine, header.topic, of, Some(snapshot)))
+    match postcard::from_bytes::<Snapshot>(bytes.get(end + 1..).unwrap_or_default()) {
+        Ok(snapshot) => Ok(held(&engine, header.topic, of, Some(snapshot))),
+        Err(error) => {
+            let mut held = held(&engine, header.topic, of, None);
+            (held.offset, held.error) = (Some(header.offset), Some(format!("it can't be read: {error}")));
+            Ok(held)
+        }
+    }
 }
 
 fn json(all: &[Held]) -> Result<String, CommandError> {
@@ -340,11 +348,12 @@ mod tests {
                 snapshot: None,
                 committed: 0,
             };
-            engine.assign(&assignment).unwrap();
+            engine.assign(assignment).unwrap();
         }
         let (epoch, _) = engine.take_epoch(true);
-        assert_eq!(epoch.snapshots.len(), 2);
-        for (of, snapshot) in epoch.snapshots {
+        assert_eq!(epoch.states.len(), 2);
+        for (of, frozen) in epoch.states {
+            let snapshot = frozen.encode().unwrap();
             let topic = if of.topic == TopicId::SIGNALS {
                 "signals"
             } else {
@@ -354,7 +363,7 @@ mod tests {
             let held = from_file(&folder.path().join(file_name(topic, 3))).unwrap();
             assert_eq!(
                 (held.error, held.offset, held.bytes),
-                (None, Some(0), snapshot.state.len())
+                (None, Some(0), snapshot.raw_bytes())
             );
         }
     }
@@ -368,7 +377,7 @@ mod tests {
             ("other json", b"{\"a\":1}\n"),
             (
                 "other version",
-                b"{\"foreshock_state\":2,\"topic\":\"a\",\"partition\":0,\"offset\":0,\"signals\":true}\n",
+                b"{\"foreshock_state\":1,\"topic\":\"a\",\"partition\":0,\"offset\":0,\"signals\":true}\n",
             ),
         ];
         for (name, bytes) in cases {
@@ -379,7 +388,7 @@ mod tests {
         let cut = folder.path().join("cut");
         std::fs::write(
             &cut,
-            b"{\"foreshock_state\":1,\"topic\":\"a\",\"partition\":0,\"offset\":0,\"signals\":true}\nFS",
+            b"{\"foreshock_state\":2,\"topic\":\"a\",\"partition\":0,\"offset\":0,\"signals\":true}\nFS",
         )
         .unwrap();
         assert!(from_file(&cut).unwrap().error.is_some());

@@ -1,6 +1,7 @@
 //! How fast this machine is, on one core: decoding, models and the whole pipeline, each on data made here, the same on every
 //! machine. Rates are for comparing things in one run; a busy machine makes all of them smaller.
 
+mod state;
 mod training;
 
 use std::hint::black_box;
@@ -37,16 +38,22 @@ EXAMPLES
   foreshock bench
   foreshock bench --series 100000
   foreshock bench --train
+  foreshock bench --state                  10 thousand, 100 thousand and a million series; takes minutes and 10 GB
+  foreshock bench --state --series 50000   in one partition and in eight
 
 Prints records or samples per second and nanoseconds for each, and the bytes of state that a series costs.")]
 pub struct BenchArgs {
-    /// Series that take turns
-    #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..=500_000))]
-    pub series: u32,
+    /// Series that take turns; 10000 unless told otherwise
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=5_000_000))]
+    pub series: Option<u32>,
 
     /// Train a predictor on a history made here instead: samples a second, peak memory, time to restore the model
     #[arg(long)]
     pub train: bool,
+
+    /// Save and restore state instead: how long the pipeline stands still, seconds, bytes, peak memory
+    #[arg(long, conflicts_with = "train")]
+    pub state: bool,
 }
 
 /// Numbers that look like noise and are the same everywhere.
@@ -76,7 +83,10 @@ pub fn execute(args: &BenchArgs) -> Result<(), CommandError> {
     if args.train {
         return train();
     }
-    let series = args.series as usize;
+    if args.state {
+        return states(args.series);
+    }
+    let series = args.series.unwrap_or(10_000) as usize;
     print(&format!(
         "one core, {series} series that take turns; every number is the best of three\n\n"
     ))?;
@@ -114,6 +124,53 @@ pub fn execute(args: &BenchArgs) -> Result<(), CommandError> {
         ns,
         format!("JSON samples, {state} bytes of state a series, in a snapshot"),
     );
+    print(&table(&rows))
+}
+
+fn states(series: Option<u32>) -> Result<(), CommandError> {
+    let sizes = match series {
+        Some(n) => vec![(n, 1), (n, 8)],
+        None => vec![(10_000, 1), (100_000, 1), (1_000_000, 1), (1_000_000, 8)],
+    };
+    let head = [
+        "series",
+        "partitions",
+        "frozen in",
+        "a window",
+        "while saving",
+        "packed in",
+        "state",
+        "snapshot",
+        "next, 1 % moving",
+        "restored in",
+        "peak saving",
+        "peak restoring",
+    ];
+    let mut rows = vec![head.map(String::from).to_vec()];
+    #[allow(clippy::cast_precision_loss)] // bytes
+    let mb = |bytes: u64| format!("{:.1} MB", bytes as f64 / 1e6);
+    let peak = |p: Option<u64>| p.map_or_else(|| "not told".into(), mb);
+    for (series, partitions) in sizes {
+        let m = state::measure(series as usize, partitions)?;
+        let seconds = |d: Duration| format!("{:.2} s", d.as_secs_f64());
+        let window =
+            |all: Duration, longest: Duration| format!("{} (longest record {})", seconds(all), seconds(longest));
+        rows.push(vec![
+            m.series.to_string(),
+            m.partitions.to_string(),
+            format!("{:.1} ms", m.freeze.as_secs_f64() * 1e3),
+            window(m.calm, m.calm_longest),
+            window(m.busy, m.busy_longest),
+            seconds(m.pack),
+            mb(m.raw_bytes as u64),
+            mb(m.packed_bytes as u64),
+            mb(m.next_bytes as u64),
+            seconds(m.restore),
+            peak(m.peak_saving),
+            peak(m.peak_restoring),
+        ]);
+        tracing::info!(series, partitions, "measured");
+    }
     print(&table(&rows))
 }
 
@@ -286,12 +343,10 @@ fn pipeline(series: usize) -> Result<(f64, usize), CommandError> {
         let mut log = MemoryLog::new(&mut topics, config.tick_every_ms, || 10_000).committing(16, u64::MAX);
         let began = Instant::now();
         let ran = run(&mut log, &mut engine, &mut |report| {
-            if let EpochReport::Committed {
-                snapshot_bytes, series, ..
-            } = report
-                && snapshot_bytes > 0
+            if let EpochReport::Committed { saved, series, .. } = report
+                && saved.snapshots > 0
             {
-                state = snapshot_bytes / series.max(1);
+                state = usize::try_from(saved.state_bytes).unwrap_or(usize::MAX) / series.max(1);
             }
         });
         if ran.is_err() {

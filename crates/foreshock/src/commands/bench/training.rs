@@ -16,6 +16,7 @@ use foreshock_wire::Format;
 
 use super::{Noise, start};
 use crate::error::{CommandError, Exit};
+use crate::memory;
 
 /// Hosts, series of each, and windows of ten seconds.
 const HOSTS: usize = 40;
@@ -122,20 +123,8 @@ pub(super) fn measure() -> Result<Measured, CommandError> {
         samples: (HOSTS * SERIES * WINDOWS) as f64,
         reading,
         fitting: all.saturating_sub(reading),
-        peak: peak(),
+        peak: memory::peak(),
         restore: began.elapsed(),
         bytes: bytes.len() as u64,
     })
-}
-
-/// Linux says it in its own words: `VmHWM:   123456 kB`.
-fn peak() -> Option<u64> {
-    let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find_map(|l| l.strip_prefix("VmHWM:"))?;
-    line.trim()
-        .strip_suffix("kB")?
-        .trim()
-        .parse::<u64>()
-        .ok()
-        .map(|kb| kb << 10)
 }

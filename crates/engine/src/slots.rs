@@ -2,7 +2,10 @@ use std::borrow::Borrow;
 use std::hash::Hash;
 
 use rustc_hash::FxHashMap;
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+
+use crate::state::{Blocks, FrozenBlock, LoadError, Loading, Part};
 
 /// Something that a table finds by a key of its own.
 pub(crate) trait Keyed {
@@ -13,24 +16,26 @@ pub(crate) trait Keyed {
     fn key(&self) -> Self::Key;
 }
 
-/// A table whose entries keep their place for life, so that what is written follows the log's order and never a hash's.
+/// A table whose entries keep their place for life, so that what is written follows the log's order and never a hash's. It is
+/// stored in blocks of `N` places.
 ///
-/// Cost: one hash look-up to find a place by key, an index after that; no allocation for what is known.
+/// Cost: one hash look-up to find a place by key, an index after that; no allocation for what is known, but for a copy of the
+/// block where a frozen state holds it.
 #[derive(Serialize, Deserialize)]
-#[serde(bound(serialize = "T: Serialize", deserialize = "T: Deserialize<'de>"))]
-pub(crate) struct Slots<T: Keyed> {
-    slots: Vec<Option<T>>,
+#[serde(bound = "")]
+pub(crate) struct Slots<T: Keyed, const N: usize> {
+    slots: Blocks<Option<T>, N>,
     /// Freed places, reused last first; part of the state, since they decide where a new entry goes.
     free: Vec<u32>,
-    /// Not part of the state: [`Self::index`] finds it again.
+    /// Not part of the state: [`Self::load`] finds it again.
     #[serde(skip)]
     places: FxHashMap<T::Key, u32>,
 }
 
-impl<T: Keyed> Default for Slots<T> {
+impl<T: Keyed, const N: usize> Default for Slots<T, N> {
     fn default() -> Self {
         Self {
-            slots: Vec::new(),
+            slots: Blocks::default(),
             free: Vec::new(),
             places: FxHashMap::default(),
         }
@@ -42,7 +47,7 @@ pub(crate) fn place_u32(place: usize) -> u32 {
     u32::try_from(place).unwrap_or(u32::MAX)
 }
 
-impl<T: Keyed> Slots<T> {
+impl<T: Keyed + Clone, const N: usize> Slots<T, N> {
     /// Where the entry of this key stands.
     pub(crate) fn place<Q>(&self, key: &Q) -> Option<usize>
     where
@@ -82,7 +87,9 @@ impl<T: Keyed> Slots<T> {
             self.slots.push(None);
             self.slots.len() - 1
         });
-        self.slots[place] = Some(entry);
+        if let Some(slot) = self.slots.get_mut(place) {
+            *slot = Some(entry);
+        }
         self.places.insert(key, place_u32(place));
         place
     }
@@ -94,21 +101,34 @@ impl<T: Keyed> Slots<T> {
             self.free.push(place_u32(place));
         }
     }
+}
 
-    /// Finds the entries again after loading.
-    pub(crate) fn index(&mut self) {
+impl<T, const N: usize> Slots<T, N>
+where
+    T: Keyed + Clone + Serialize + DeserializeOwned + Send + Sync + 'static,
+{
+    /// Adds its blocks to a frozen state.
+    pub(crate) fn freeze(&mut self, part: Part, into: &mut Vec<FrozenBlock>) {
+        self.slots.freeze(part, 0, into);
+    }
+
+    /// Reads its blocks and finds the entries again.
+    pub(crate) fn load(&mut self, part: Part, from: &mut Loading) -> Result<(), LoadError> {
+        from.fill(&mut self.slots, part, 0)?;
         let held = self.slots.iter().enumerate();
         self.places = held
             .filter_map(|(place, e)| Some((e.as_ref()?.key(), place_u32(place))))
             .collect();
+        Ok(())
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::state::Frozen;
 
-    #[derive(Debug, PartialEq, Serialize, Deserialize)]
+    #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
     struct Name(String);
 
     impl Keyed for Name {
@@ -120,7 +140,7 @@ mod tests {
 
     #[test]
     fn entries_keep_their_place_and_freed_places_are_reused() {
-        let mut slots: Slots<Name> = Slots::default();
+        let mut slots: Slots<Name, 2> = Slots::default();
         let places: Vec<usize> = ["a", "b", "c"].map(|n| slots.insert(Name(n.into()))).to_vec();
         assert_eq!(places, [0, 1, 2]);
         slots.remove(1);
@@ -132,14 +152,16 @@ mod tests {
 
     #[test]
     fn a_table_is_the_same_after_loading_and_a_damaged_one_does_not_panic() {
-        let mut slots: Slots<Name> = Slots::default();
+        let mut slots: Slots<Name, 2> = Slots::default();
         for n in ["a", "b", "c"] {
             slots.insert(Name(n.into()));
         }
         slots.remove(0);
-        let bytes = postcard::to_stdvec(&slots).unwrap();
-        let mut loaded: Slots<Name> = postcard::from_bytes(&bytes).unwrap();
-        loaded.index();
+        let mut blocks = Vec::new();
+        slots.freeze(Part::Series, &mut blocks);
+        let snapshot = Frozen { offset: 0, blocks }.encode().unwrap();
+        let mut loaded: Slots<Name, 2> = postcard::from_bytes(&postcard::to_stdvec(&slots).unwrap()).unwrap();
+        loaded.load(Part::Series, &mut Loading::new(snapshot)).unwrap();
         assert_eq!((loaded.place("c"), loaded.len()), (Some(2), 2));
         assert_eq!(loaded.insert(Name("x".into())), slots.insert(Name("x".into())));
         loaded.free.push(99);

@@ -1,0 +1,315 @@
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
+
+use foreshock_engine::state::EncodedBlock;
+use foreshock_engine::{STATE_VERSION, Snapshot};
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::KafkaError;
+use rdkafka::message::Message;
+use rdkafka::{Offset, TopicPartitionList};
+
+use super::key::{Key, home};
+use super::manifest::{Manifest, Unread};
+use super::saver::Kept;
+use crate::reader::{Quiet, partitions_of};
+use crate::settings::ConnectionSettings;
+
+/// When nothing at all came for so long, the brokers are lost. However much there is to read, as long as it comes it is waited
+/// for.
+const STALLED: Duration = Duration::from_secs(60);
+
+/// Why states can't be read.
+#[derive(Debug, thiserror::Error)]
+pub enum StateError {
+    /// Brokers, rights or topics.
+    #[error("{0}")]
+    Kafka(#[from] KafkaError),
+    /// A program newer than this one wrote it.
+    #[error(
+        "the snapshot of {topic}/{partition} was written by a newer version (format {format}, state version {version}; this \
+         program reads up to {STATE_VERSION}): upgrade, or delete the records {topic}/{partition}/manifest-0 and -1 of the state \
+         topic, and the partition is rebuilt from its log"
+    )]
+    Newer {
+        /// Topic of the partition.
+        topic: String,
+        /// Its number.
+        partition: i32,
+        /// Of the manifest.
+        format: u16,
+        /// Of the state.
+        version: u16,
+    },
+}
+
+/// What was found of a partition.
+#[derive(Debug)]
+pub struct Found {
+    /// Its newest whole state.
+    pub snapshot: Option<Snapshot>,
+    /// What is wrong with what was found beside it, or instead.
+    pub complaints: Vec<String>,
+}
+
+/// As [`Found`], and what a writer must know.
+#[derive(Debug)]
+pub(crate) struct Restored {
+    pub(crate) snapshot: Option<Snapshot>,
+    pub(crate) complaints: Vec<String>,
+    /// How many partitions the partition's own topic and the signals topic had when the state was written.
+    pub(crate) partitions: Option<(u32, u32)>,
+    pub(crate) kept: Kept,
+}
+
+/// Records of one partition of an input or of the signals topic, by key, with the partition of the state topic they stand in.
+type Records = BTreeMap<(i32, Key), Vec<u8>>;
+
+/// What is looked for: the name of a topic and the number of a partition.
+pub(crate) type Wanted = (String, i32);
+
+/// Finds the newest whole snapshots of these partitions (topic name and number), in their order. Reads their part of the state
+/// topic once, committed records only, and changes nothing.
+///
+/// # Errors
+/// When the brokers can't be reached, the state topic is not there, nothing comes for a minute, or a newer version wrote one.
+pub fn newest(
+    connection: &ConnectionSettings,
+    state_topic: &str,
+    wanted: &[(String, i32)],
+) -> Result<Vec<Found>, StateError> {
+    let found = restore(connection, state_topic, wanted, None, &|| ())?;
+    Ok(found
+        .into_iter()
+        .map(|r| Found {
+            snapshot: r.snapshot,
+            complaints: r.complaints,
+        })
+        .collect())
+}
+
+/// As [`newest`]. `below`: states of this offset or later are left aside. `alive` is called while it goes on.
+pub(crate) fn restore(
+    connection: &ConnectionSettings,
+    state_topic: &str,
+    wanted: &[Wanted],
+    below: Option<i64>,
+    alive: &dyn Fn(),
+) -> Result<Vec<Restored>, StateError> {
+    let consumer = consumer(connection)?;
+    let partitions = partitions_of(&consumer, state_topic)?.len();
+    let mut records: BTreeMap<Wanted, Records> = wanted.iter().map(|w| (w.clone(), Records::new())).collect();
+    let homes: BTreeSet<i32> = wanted.iter().map(|(t, p)| home(t, *p, partitions)).collect();
+    read(&consumer, state_topic, &homes, &mut records, alive)?;
+    // A topic can only be given more partitions: where there is no manifest at home, it stands where it was at home before.
+    let is_homeless = |(_, found): &(&Wanted, &Records)| !found.keys().any(|(_, key)| matches!(key, Key::Manifest(_)));
+    let earlier = records.iter().filter(is_homeless);
+    let earlier: BTreeSet<i32> = earlier
+        .flat_map(|((topic, p), _)| (1..partitions).map(move |n| home(topic, *p, n)))
+        .filter(|h| !homes.contains(h))
+        .collect();
+    if !earlier.is_empty() {
+        read(&consumer, state_topic, &earlier, &mut records, alive)?;
+    }
+    let mut all = Vec::new();
+    for (topic, partition) in wanted {
+        let found = records.remove(&(topic.clone(), *partition)).unwrap_or_default();
+        all.push(choose(
+            topic,
+            *partition,
+            home(topic, *partition, partitions),
+            found,
+            below,
+        )?);
+    }
+    Ok(all)
+}
+
+fn consumer(connection: &ConnectionSettings) -> Result<BaseConsumer<Quiet>, KafkaError> {
+    let mut config = connection.client();
+    config
+        .set("group.id", "foreshock-state")
+        .set("enable.auto.commit", "false")
+        .set("enable.partition.eof", "true")
+        .set("isolation.level", "read_committed")
+        .set("fetch.wait.max.ms", "50")
+        .set("fetch.message.max.bytes", "8388608")
+        // Read ahead no more than is worth it: what is read is kept, packed, until it is known which of it is needed.
+        .set("queued.max.messages.kbytes", "32768");
+    config.create_with_context(Quiet)
+}
+
+/// Reads partitions of the state topic from their beginning to their end.
+fn read(
+    consumer: &BaseConsumer<Quiet>,
+    state_topic: &str,
+    partitions: &BTreeSet<i32>,
+    into: &mut BTreeMap<Wanted, Records>,
+    alive: &dyn Fn(),
+) -> Result<(), KafkaError> {
+    let mut list = TopicPartitionList::new();
+    for partition in partitions {
+        list.add_partition_offset(state_topic, *partition, Offset::Beginning)?;
+    }
+    consumer.assign(&list)?;
+    let mut open = partitions.clone();
+    let mut deadline = Instant::now() + STALLED;
+    while !open.is_empty() {
+        alive();
+        if Instant::now() > deadline {
+            return Err(KafkaError::Global(rdkafka::types::RDKafkaErrorCode::OperationTimedOut));
+        }
+        let message = match consumer.poll(Duration::from_millis(100)) {
+            None => continue,
+            Some(Err(KafkaError::PartitionEOF(partition))) => {
+                open.remove(&partition);
+                continue;
+            }
+            Some(Err(error)) => {
+                tracing::debug!(%error, "reading snapshots goes on after an error");
+                continue;
+            }
+            Some(Ok(message)) => message,
+        };
+        deadline = Instant::now() + STALLED;
+        let key = message
+            .key()
+            .and_then(|k| std::str::from_utf8(k).ok())
+            .and_then(Key::parse);
+        let Some((topic, partition, key)) = key else { continue };
+        let Some(records) = into.get_mut(&(topic.to_owned(), partition)) else {
+            continue;
+        };
+        match message.payload() {
+            Some(value) => records.insert((message.partition(), key), value.to_vec()),
+            None => records.remove(&(message.partition(), key)),
+        };
+    }
+    Ok(())
+}
+
+/// The newest state that is whole, what stands in the way of newer ones, and what nobody needs.
+fn choose(
+    topic: &str,
+    partition: i32,
+    home: i32,
+    mut records: Records,
+    below: Option<i64>,
+) -> Result<Restored, StateError> {
+    let mut complaints = Vec::new();
+    let mut manifests = Vec::new();
+    for ((at, key), value) in &records {
+        let Key::Manifest(slot) = key else {
+            if *key == Key::OldManifest {
+                complaints
+                    .push("its snapshot is of an older version, from which there is no way to this one".to_owned());
+            }
+            continue;
+        };
+        match Manifest::decode(value) {
+            Ok(manifest) => manifests.push((*at, *slot, manifest)),
+            Err(Unread::Newer(format, version)) => {
+                return Err(StateError::Newer {
+                    topic: topic.to_owned(),
+                    partition,
+                    format,
+                    version,
+                });
+            }
+            Err(Unread::Older(version)) => complaints.push(format!(
+                "its snapshot has state version {version}, from which there is no way to {STATE_VERSION}"
+            )),
+            Err(Unread::Damaged) => complaints.push(format!("manifest-{slot} is damaged")),
+        }
+    }
+    // What stands at home is newer than what was left elsewhere.
+    manifests.sort_by_key(|(at, _, m)| std::cmp::Reverse((*at == home, m.offset)));
+    let mut chosen = None;
+    while !manifests.is_empty() && chosen.is_none() {
+        let (at, slot, manifest) = manifests.remove(0);
+        if below.is_some_and(|below| manifest.offset >= below) {
+            continue;
+        }
+        match missing(&manifest, at, &records) {
+            None => chosen = Some((at, slot, manifest)),
+            Some(what) => complaints.push(format!("the snapshot at offset {} is damaged: {what}", manifest.offset)),
+        }
+    }
+    let previous = chosen.as_ref().and_then(|(at, ..)| {
+        let older = manifests.into_iter().find(|(other, ..)| other == at);
+        older.map(|(_, _, manifest)| manifest)
+    });
+    let snapshot = chosen
+        .as_ref()
+        .map(|(at, _, manifest)| take(manifest, *at, &mut records));
+    let mut kept = Kept {
+        topic: topic.to_owned(),
+        ..Kept::default()
+    };
+    let mut needed = BTreeSet::new();
+    let partitions = chosen
+        .as_ref()
+        .map(|(.., m)| (m.topic_partitions, m.signals_partitions));
+    if let Some((at, slot, manifest)) = chosen {
+        if at == home {
+            needed.extend(manifest.keys().chain(previous.iter().flat_map(Manifest::keys)));
+            (kept.current, kept.previous) = (Some((slot, manifest)), previous);
+        } else {
+            kept.elsewhere.extend(manifest.keys().map(|key| (at, key)));
+        }
+    }
+    for (at, key) in records.into_keys() {
+        let is_needed = at == home && (matches!(key, Key::Manifest(_)) || needed.contains(&key));
+        match at == home {
+            _ if is_needed => {}
+            true => kept.garbage.push((at, key)),
+            false => kept.elsewhere.push((at, key)),
+        }
+    }
+    Ok(Restored {
+        snapshot,
+        complaints,
+        partitions,
+        kept,
+    })
+}
+
+/// What a state lacks.
+fn missing(manifest: &Manifest, at: i32, records: &Records) -> Option<String> {
+    for (id, stored) in &manifest.blocks {
+        let mut hash = xxhash_rust::xxh3::Xxh3::new();
+        for key in stored.keys(*id) {
+            match records.get(&(at, key)) {
+                Some(part) => hash.update(part),
+                None => return Some(format!("block {id} is not there")),
+            }
+        }
+        if hash.digest() != stored.xxh3 {
+            return Some(format!("block {id} does not match its checksum"));
+        }
+    }
+    None
+}
+
+/// Takes a state out of the records: nothing is copied but what stands in several.
+fn take(manifest: &Manifest, at: i32, records: &mut Records) -> Snapshot {
+    let blocks = manifest.blocks.iter().map(|(id, stored)| {
+        let mut parts = stored.keys(*id).filter_map(|key| records.remove(&(at, key)));
+        let mut bytes = parts.next().unwrap_or_default();
+        parts.for_each(|part| bytes.extend_from_slice(&part));
+        EncodedBlock {
+            id: *id,
+            xxh3: stored.xxh3,
+            raw_bytes: stored.raw_bytes,
+            bytes,
+        }
+    });
+    Snapshot {
+        offset: manifest.offset,
+        version: STATE_VERSION,
+        blocks: blocks.collect(),
+    }
+}
+
+#[cfg(test)]
+#[path = "tests.rs"]
+mod tests;
