@@ -206,6 +206,20 @@ impl Dump {
         self
     }
 
+    /// Reads so many records and drops them.
+    ///
+    /// # Errors
+    /// When they can't be read, or there are fewer.
+    pub fn pass_over(&mut self, records: u64) -> Result<(), DumpError> {
+        for passed in 0..records {
+            if self.next().transpose()?.is_none() {
+                let path = self.path.clone();
+                return Err(DumpError::Shorter { path, passed, records });
+            }
+        }
+        Ok(())
+    }
+
     /// Bytes taken so far, as they lie there; of a topic, whose size brokers don't tell, 256 for each offset.
     #[must_use]
     pub fn bytes_taken(&self) -> u64 {
@@ -470,6 +484,11 @@ impl<I> Merged<I> {
     #[must_use]
     pub fn dumps(&self) -> &[I] {
         &self.dumps
+    }
+
+    /// The same, before anything was taken of them.
+    pub fn dumps_mut(&mut self) -> &mut [I] {
+        &mut self.dumps
     }
 }
 

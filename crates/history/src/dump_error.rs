@@ -96,6 +96,19 @@ pub enum DumpError {
         /// From 1.
         line: u64,
     },
+    /// It holds less than when its reading was stopped.
+    #[error("{} has {passed} records, expected at least the {records} that were read before", path.display())]
+    Shorter {
+        /// Which file.
+        path: PathBuf,
+        /// Records it has.
+        passed: u64,
+        /// Records that were read.
+        records: u64,
+    },
+    /// How far reading got can't be written down.
+    #[error("how far reading got can't be written down: {0}")]
+    Mark(io::Error),
 }
 
 impl DumpError {
@@ -103,7 +116,7 @@ impl DumpError {
     #[must_use]
     pub fn is_bad_data(&self) -> bool {
         match self {
-            Self::Open { .. } | Self::Topic { .. } => false,
+            Self::Open { .. } | Self::Topic { .. } | Self::Mark(_) => false,
             Self::Parquet { source, .. } => !source.is_io(),
             // What decompressors say of damage.
             Self::Read { source, .. } => matches!(
@@ -116,6 +129,7 @@ impl DumpError {
             } => !matches!(source.kind(), io::ErrorKind::Other | io::ErrorKind::NotFound),
             Self::Csv { .. }
             | Self::TableFormat { .. }
+            | Self::Shorter { .. }
             | Self::Record { .. }
             | Self::TooLong { .. }
             | Self::NoTime { .. } => true,

@@ -1,24 +1,57 @@
 //! The engine's log over dumps: what brokers are to `run`, files are to `backtest`.
 //!
 //! Records go to the engine merged by event time, one partition a topic; what it writes for the second stage comes back to it once
-//! committed, as from a topic. Ticks follow the records' own times, as `run` writes them by the clock. Nothing is restored
-//! and nothing kept: memory is one line of each dump and one epoch.
+//! committed, as from a topic. Ticks follow the records' own times, as `run` writes them by the clock. Memory is one line of each
+//! dump and one epoch.
+//!
+//! Where somebody asks for it, a [`Mark`] between two epochs holds what is needed to go on there after a stop: how many records of
+//! each dump were taken, the state of the engine, and what its first stage has just written for the second.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use foreshock_domain::{Millis, Timestamp};
-use foreshock_engine::{Assignment, Destination, Epoch, Log, Output, Polled, Record, Saved, TopicId, TopicPartition};
+use foreshock_engine::{
+    Assignment, Destination, Epoch, Frozen, Log, Output, Polled, Record, Saved, Snapshot, TopicId, TopicPartition,
+};
+use serde::{Deserialize, Serialize};
 
 use crate::dump::{Dump, DumpError, Merged, TimedRecord, merge};
 
 /// Records between two commits.
 const EPOCH_RECORDS: usize = 2_048;
+/// Records read over between two looks at whether to stop.
+const PASSED_OVER: u64 = 16_384;
 /// A record further ahead than this moves the clock only when [`BELIEVED`] records in a row say so: one machine with a wrong
 /// clock does not age everybody.
 const LEAP_MS: Millis = 24 * 3_600_000;
 const BELIEVED: u32 = 16;
 /// Longest gap that is walked tick by tick; of a longer one only its end is told.
 const TICKS_MAX: i64 = 1_000;
+
+/// Where reading stands between two epochs: all that is needed to go on from there.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Mark {
+    /// Records taken of each dump, in the order of the dumps.
+    pub taken: Vec<u64>,
+    offsets: Vec<i64>,
+    last_tick: Option<Timestamp>,
+    leaps: u32,
+    /// Written by the last epoch, and not read yet.
+    signals: Vec<Vec<u8>>,
+    signals_next: i64,
+    states: Vec<(TopicPartition, Snapshot)>,
+}
+
+/// Who wants marks.
+pub trait Marking {
+    /// Whether one is due; asked with every epoch.
+    fn is_due(&mut self) -> bool;
+    /// Takes one.
+    ///
+    /// # Errors
+    /// When it can't be kept.
+    fn keep(&mut self, mark: Mark) -> std::io::Result<()>;
+}
 
 /// Dumps as a log. Every output goes to `written` in order of commits.
 pub struct DumpLog<'a> {
@@ -30,8 +63,13 @@ pub struct DumpLog<'a> {
     tick_every_ms: Millis,
     written: &'a mut dyn FnMut(&Output),
     progress: &'a mut dyn FnMut(&[Dump]) -> bool,
+    marking: Option<&'a mut dyn Marking>,
     started: bool,
     head: Option<(usize, TimedRecord)>,
+    /// Records taken of each dump, the head among them.
+    taken: Vec<u64>,
+    /// The last state of each partition that a mark was made with, or that it began with.
+    states: BTreeMap<TopicPartition, Snapshot>,
     ended: bool,
     /// Next offset of each topic, by its place in the configuration.
     offsets: Vec<i64>,
@@ -55,8 +93,11 @@ impl<'a> DumpLog<'a> {
         let (topics, dumps): (Vec<TopicId>, Vec<Dump>) = dumps.into_iter().unzip();
         let topics_max = topics.iter().map(|t| usize::from(t.0)).max().unwrap_or(0);
         Self {
+            taken: vec![0; dumps.len()],
             records: merge(dumps),
             topics,
+            marking: None,
+            states: BTreeMap::new(),
             until: Timestamp::LATEST,
             tick_every_ms,
             written,
@@ -81,23 +122,84 @@ impl<'a> DumpLog<'a> {
         self
     }
 
+    /// Makes marks for somebody, and one where it is stopped.
+    #[must_use]
+    pub fn marking(mut self, marking: &'a mut dyn Marking) -> Self {
+        self.marking = Some(marking);
+        self
+    }
+
+    /// Goes on from a mark: what was taken is read over.
+    ///
+    /// # Errors
+    /// When a dump can't be read or ends before.
+    pub fn from_mark(mut self, mark: Mark) -> Result<Self, DumpError> {
+        for (place, taken) in mark.taken.iter().enumerate() {
+            let mut left = *taken;
+            while left > 0 {
+                let Some(dump) = self.records.dumps_mut().get_mut(place) else {
+                    break;
+                };
+                dump.pass_over(left.min(PASSED_OVER))?;
+                left -= left.min(PASSED_OVER);
+                if !(self.progress)(self.records.dumps()) {
+                    // Stopped again before it began: what is written down stands.
+                    (self.stopped, self.ended, self.marking) = (true, true, None);
+                    return Ok(self);
+                }
+            }
+        }
+        self.taken = mark.taken;
+        self.offsets = mark.offsets;
+        (self.last_tick, self.leaps) = (mark.last_tick, mark.leaps);
+        self.signals_next = mark.signals_next;
+        #[allow(clippy::cast_possible_wrap)] // signals of one epoch
+        let first = mark.signals_next - mark.signals.len() as i64;
+        self.signals = (first..).zip(mark.signals).collect();
+        self.states = mark.states.into_iter().collect();
+        Ok(self)
+    }
+
     fn assignments(&self) -> Vec<Assignment> {
         let topics = self.topics.iter().copied().chain([TopicId::SIGNALS]);
-        let all: std::collections::BTreeSet<TopicId> = topics.collect();
-        let fresh = |topic| Assignment {
-            of: TopicPartition { topic, partition: 0 },
-            snapshot: None,
-            committed: 0,
+        let all: BTreeSet<TopicId> = topics.collect();
+        let assignment = |topic| {
+            let of = TopicPartition { topic, partition: 0 };
+            let snapshot = self.states.get(&of).cloned();
+            let committed = snapshot.as_ref().map_or(0, |s| s.offset);
+            Assignment {
+                of,
+                snapshot,
+                committed,
+            }
         };
-        all.into_iter().map(fresh).collect()
+        all.into_iter().map(assignment).collect()
+    }
+
+    fn mark(&self) -> Mark {
+        let mut taken = self.taken.clone();
+        if let Some((place, _)) = &self.head {
+            taken[*place] -= 1;
+        }
+        Mark {
+            taken,
+            offsets: self.offsets.clone(),
+            last_tick: self.last_tick,
+            leaps: self.leaps,
+            signals: self.signals.iter().map(|s| s.1.clone()).collect(),
+            signals_next: self.signals_next,
+            states: self.states.iter().map(|(of, s)| (*of, s.clone())).collect(),
+        }
     }
 
     /// Makes sure that the next record is known, if there is one.
     fn look(&mut self) -> Result<(), DumpError> {
         while self.head.is_none() && !self.ended {
             match self.records.next().transpose()? {
-                Some((_, record)) if record.at >= self.until => {}
-                Some(found) => self.head = Some(found),
+                Some((place, record)) => {
+                    self.taken[place] += 1;
+                    self.head = (record.at < self.until).then_some((place, record));
+                }
                 None => self.ended = true,
             }
             self.ended |= self.stopped;
@@ -125,6 +227,14 @@ impl<'a> DumpLog<'a> {
         let next = if is_far { at } else { last + self.tick_every_ms };
         self.last_tick = Some(next);
         Some(next)
+    }
+
+    fn keep(&mut self, states: Vec<(TopicPartition, Frozen)>) -> std::io::Result<()> {
+        for (of, frozen) in states {
+            self.states.insert(of, frozen.encode()?);
+        }
+        let mark = self.mark();
+        self.marking.as_mut().map_or(Ok(()), |m| m.keep(mark))
     }
 
     fn hand_over_signals(&mut self, sink: &mut dyn FnMut(Record<'_>)) -> usize {
@@ -177,7 +287,8 @@ impl Log for DumpLog<'_> {
         if self.uncommitted >= EPOCH_RECORDS {
             self.uncommitted = 0;
             self.stopped |= !(self.progress)(self.records.dumps());
-            return Ok(Polled::Due { snapshot: false });
+            let snapshot = self.marking.as_mut().is_some_and(|m| self.stopped || m.is_due());
+            return Ok(Polled::Due { snapshot });
         }
         self.look()?;
         if self.head.is_none() {
@@ -204,6 +315,9 @@ impl Log for DumpLog<'_> {
                 self.signals.push_back((self.signals_next, output.value));
                 self.signals_next += 1;
             }
+        }
+        if !epoch.states.is_empty() && self.marking.is_some() {
+            self.keep(epoch.states).map_err(DumpError::Mark)?;
         }
         Ok(Saved::default())
     }

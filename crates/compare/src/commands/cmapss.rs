@@ -171,6 +171,7 @@ fn of_set(folder: &Path, set: &'static str) -> Result<CmapssResult> {
         horizon_ms,
         lead_ms: 5 * HOUR_MS,
         until: Timestamp::LATEST,
+        resume: None,
     };
     let trained = training.run(&mut |_| true)?;
     let mut config_of_test = config()?;

@@ -18,7 +18,7 @@ use crate::config::{self, Config};
 use crate::error::{CommandError, Exit};
 
 /// Endings of dumps in a folder, without what says how they are compressed.
-const ENDINGS: [&str; 7] = ["csv", "jsonl", "ndjson", "json", "log", "txt", "parquet"];
+pub(super) const ENDINGS: [&str; 7] = ["csv", "jsonl", "ndjson", "json", "log", "txt", "parquet"];
 /// What a range of a topic begins with.
 const KAFKA: &str = "kafka:";
 

@@ -7,13 +7,15 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use clap::Args;
 use foreshock_domain::Timestamp;
+use foreshock_failure::predict::key_of;
 use foreshock_history::train::paired::paired;
 use foreshock_history::train::registry::{self, Manifest};
+use foreshock_history::train::resume::{Resume, Stopped};
 use foreshock_history::train::{Progress, TrainError, Trained, Training};
 use foreshock_wire::time::format_rfc3339;
 
 use super::backtest::{share, time};
-use super::dumps::{dumps, labels, leaves_room, of_dump};
+use super::dumps::{ENDINGS, dumps, labels, leaves_room, of_dump};
 use crate::config::{Config, Secrets};
 use crate::error::{CommandError, Exit};
 use crate::interrupt;
@@ -37,7 +39,10 @@ Dumps and failures are named as for `backtest`.
 
 OUTPUT/1, OUTPUT/2, ... are versions: model.json, manifest.json, MODEL_CARD.md. OUTPUT/current names
 the version in use: the first, and later ones that were better on what neither had seen. To go back,
-write the number before into it.")]
+write the number before into it.
+
+Ctrl-C stops it and keeps how far it got, as does a crash by at most two minutes; the same command
+goes on there.")]
 pub struct TrainArgs {
     /// Configuration, as for `run`; brokers are asked for ranges of topics alone
     #[arg(long, value_name = "FILE")]
@@ -75,6 +80,10 @@ pub struct TrainArgs {
     #[arg(long, value_name = "CLASS")]
     apart: Vec<String>,
 
+    /// Begin anew where the same training was stopped before
+    #[arg(long)]
+    anew: bool,
+
     /// Put the new version into use even where it was not found to be better
     #[arg(long)]
     promote: bool,
@@ -104,9 +113,10 @@ pub fn execute(args: &TrainArgs) -> Result<(), CommandError> {
         horizon_ms: millis(args.horizon),
         lead_ms: millis(args.lead),
         until: args.until.unwrap_or(Timestamp::LATEST),
+        resume: Some(left_before(args)?),
     };
     let began = Instant::now();
-    let trained = learn(training)?;
+    let trained = learn(training, &args.output)?;
     let in_use = registry::current(&args.output).map_err(|e| of_registry(&e))?;
     let compared = in_use
         .map(|version| compare(&args.output, version, &trained))
@@ -115,6 +125,8 @@ pub fn execute(args: &TrainArgs) -> Result<(), CommandError> {
     let version = registry::add(&args.output, &trained.model, &manifest).map_err(|e| of_registry(&e))?;
     let is_better = manifest.paired.is_some_and(|p| p.low > 0.0);
     let promotes = args.promote || in_use.is_none() || is_better;
+    // The model is written; a file that stays behind is of no harm.
+    let _ = Resume::new(&args.output, String::new()).done();
     if promotes {
         registry::promote(&args.output, version).map_err(|e| of_registry(&e))?;
     }
@@ -139,7 +151,75 @@ pub fn execute(args: &TrainArgs) -> Result<(), CommandError> {
     })
 }
 
-fn learn(training: Training) -> Result<Trained, CommandError> {
+/// What an earlier run of the same training left when it was stopped.
+fn left_before(args: &TrainArgs) -> Result<(Resume, Option<Stopped>), CommandError> {
+    let resume = Resume::new(&args.output, what_it_is_of(args)?);
+    if args.anew {
+        return Ok((resume, None));
+    }
+    let left = match resume.find() {
+        Ok(left) => left,
+        Err(error) => {
+            note(&format!(
+                "what a stopped training left in {} can't be read ({error}): it begins anew",
+                args.output.display()
+            ));
+            None
+        }
+    };
+    if let Some(left) = &left {
+        note(&format!(
+            "goes on where it was stopped, after {} records; --anew begins anew",
+            left.records()
+        ));
+    }
+    Ok((resume, left))
+}
+
+/// All that makes this training what it is: arguments, configuration, failures, and each file by its size and when it was written.
+fn what_it_is_of(args: &TrainArgs) -> Result<String, CommandError> {
+    let text = |path: &Path| {
+        std::fs::read(path).map_err(|e| CommandError::new(Exit::Io, format!("{} can't be read: {e}", path.display())))
+    };
+    let mut of = format!(
+        "{} {:?} {:?} {:?} {:?} {:?} {:?}",
+        env!("CARGO_PKG_VERSION"),
+        args.metrics,
+        args.logs,
+        args.until,
+        args.lead,
+        args.horizon,
+        args.apart
+    );
+    for path in [&args.config, &args.failures] {
+        of += &format!(" {:016x}", key_of(&String::from_utf8_lossy(&text(path)?)));
+    }
+    for file in files(&args.metrics).chain(files(&args.logs)) {
+        if let Ok(about) = std::fs::metadata(&file) {
+            let written = about.modified().ok().and_then(|at| at.duration_since(UNIX_EPOCH).ok());
+            of += &format!(" {file}:{}:{}", about.len(), written.unwrap_or_default().as_nanos());
+        }
+    }
+    Ok(of)
+}
+
+/// What may be files, with the topic before it and without.
+fn files(named: &[String]) -> impl Iterator<Item = String> {
+    let paths = named.iter().flat_map(|text| {
+        let after = text.split_once('=').map(|(_, path)| path);
+        [Some(text.as_str()), after].into_iter().flatten()
+    });
+    let inside = paths.flat_map(|path| {
+        let found = foreshock_history::inputs::expand(&[PathBuf::from(path)], &ENDINGS, Path::new(""));
+        found
+            .unwrap_or_default()
+            .into_iter()
+            .map(|i| i.path.display().to_string())
+    });
+    inside.collect::<Vec<_>>().into_iter()
+}
+
+fn learn(training: Training, output: &Path) -> Result<Trained, CommandError> {
     let sizes: Option<u64> = training.dumps.iter().map(|(_, d)| d.bytes_total()).sum();
     let reading = bytes_bar("read", sizes);
     let fitting = steps_bar("fit");
@@ -159,7 +239,10 @@ fn learn(training: Training) -> Result<Trained, CommandError> {
     fitting.finish_and_clear();
     trained.map_err(|error| match error {
         TrainError::Dump(error) => of_dump(&error),
-        TrainError::Stopped => CommandError::new(Exit::Interrupted, error.to_string()).help("nothing was written"),
+        TrainError::Stopped => CommandError::new(Exit::Interrupted, error.to_string()).help(format!(
+            "no model was written; the same command goes on where it was: {} keeps how far it got",
+            output.display()
+        )),
         TrainError::TooFew { .. } => CommandError::new(Exit::Data, error.to_string()).help(
             "without failures to learn from `foreshock run` needs no training: it learns what is usual as it goes",
         ),

@@ -15,8 +15,10 @@ pub mod fit;
 pub mod judge;
 pub mod paired;
 pub mod registry;
+pub mod resume;
 pub mod rows;
 
+use std::cell::RefCell;
 use std::sync::Arc;
 
 use foreshock_domain::{Millis, Timestamp};
@@ -30,6 +32,7 @@ use crate::dump_log::DumpLog;
 use crate::labels::Labels;
 use fit::{Kind, Part};
 use judge::{RowFigures, Scored};
+use resume::{Keeper, Resume, Stopped};
 use rows::{Rows, Target};
 
 /// Chronological parts; the last is the examination.
@@ -60,6 +63,8 @@ pub struct Training {
     pub lead_ms: Millis,
     /// Records of this time or later are not read.
     pub until: Timestamp,
+    /// Where it is written down how far reading got, and what an earlier run left there.
+    pub resume: Option<(Resume, Option<Stopped>)>,
 }
 
 /// Why nothing was learned.
@@ -176,12 +181,23 @@ impl Training {
         let mut config = self.config;
         (config.observe, config.predictor) = (Observe::Features, None);
         let cooldown_ms = config.rules.cooldown_ms();
-        let mut rows = Rows::new(&self.labels.failures, &self.apart, self.horizon_ms, cooldown_ms);
+        let (resume, left) = self.resume.map_or((None, None), |(resume, left)| (Some(resume), left));
+        let (rows, mark) = match left {
+            Some(left) => (
+                left.rows.with_failures(&self.labels.failures, &self.apart),
+                Some(left.mark),
+            ),
+            None => (
+                Rows::new(&self.labels.failures, &self.apart, self.horizon_ms, cooldown_ms),
+                None,
+            ),
+        };
+        let rows = RefCell::new(rows);
         let mut written = |output: &Output| {
             if output.to == Destination::Moments {
                 // The engine's own bytes.
                 if let Ok(moment) = Moment::decode(&output.value) {
-                    rows.take(moment);
+                    rows.borrow_mut().take(moment);
                 }
             }
         };
@@ -191,8 +207,17 @@ impl Training {
             stopped |= !goes_on;
             goes_on
         };
+        let mut keeper = resume.as_ref().map(|resume| Keeper::new(resume, &rows));
         let mut log = DumpLog::new(self.dumps, config.tick_every_ms, &mut written, &mut reading).until(self.until);
+        if let Some(keeper) = &mut keeper {
+            log = log.marking(keeper);
+        }
+        if let Some(mark) = mark {
+            log = log.from_mark(mark)?;
+        }
         run(&mut log, &mut Engine::new(Arc::new(config)), &mut |_| {})?;
+        drop(log);
+        let rows = rows.into_inner();
         if stopped { Err(TrainError::Stopped) } else { Ok(rows) }
     }
 }

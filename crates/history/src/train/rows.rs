@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, HashMap};
 use foreshock_domain::{Entity, Millis, Timestamp};
 use foreshock_engine::Moment;
 use foreshock_failure::predict::{Features, PER_SERIES, Schema, SchemaSeries};
+use serde::{Deserialize, Serialize};
 
 use crate::labels::Label;
 
@@ -125,7 +126,7 @@ impl FailureSpans {
 }
 
 /// One window of one entity.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Row {
     /// Place of the entity in [`Rows::entities`].
     pub entity: u32,
@@ -137,10 +138,12 @@ pub struct Row {
     features: Vec<(u32, Features)>,
 }
 
-/// All rows that are kept, by entity and time.
-#[derive(Debug, Default)]
+/// All rows that are kept, by entity and time. Written down without the rows themselves, which are many, and without the failures, which
+/// are somebody else's.
+#[derive(Debug, Default, Serialize, Deserialize)]
 pub struct Rows {
     /// In order of time for each entity.
+    #[serde(skip)]
     pub rows: Vec<Row>,
     /// Names by place, in order of arrival.
     pub entities: Vec<Entity>,
@@ -160,6 +163,7 @@ pub struct Rows {
     shares: [f64; 2],
     horizon_ms: Millis,
     cooldown_ms: Millis,
+    #[serde(skip)]
     failures: FailureSpans,
 }
 
@@ -175,6 +179,13 @@ impl Rows {
             failures: FailureSpans::new(failures, apart),
             ..Self::default()
         }
+    }
+
+    /// The same, of rows that were read back.
+    #[must_use]
+    pub fn with_failures(mut self, failures: &[Label], apart: &[String]) -> Self {
+        self.failures = FailureSpans::new(failures, apart);
+        self
     }
 
     /// Takes one window.

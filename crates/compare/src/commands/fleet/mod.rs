@@ -245,6 +245,7 @@ impl Recording {
             horizon_ms: self.terms.horizon_ms,
             lead_ms: self.terms.lead_ms,
             until: self.from,
+            resume: None,
         };
         let trained = training.run(&mut |_| true)?;
         let mut config = config.clone();

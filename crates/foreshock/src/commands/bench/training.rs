@@ -104,6 +104,7 @@ pub(super) fn measure() -> Result<Measured, CommandError> {
         horizon_ms: 300_000,
         lead_ms: 60_000,
         until: Timestamp::LATEST,
+        resume: None,
     };
     let (began, mut read) = (Instant::now(), None);
     let trained = training.run(&mut |progress| {
