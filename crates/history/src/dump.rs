@@ -4,15 +4,13 @@
 //! (the rest of a stack trace) has the time of the line before. Merging looks at the head of each dump alone, so dumps must be
 //! nearly in order, as recorders write them; a line from the past comes where it stands.
 //!
-//! A CSV of metrics is a dump too: each row becomes one record of plain JSON, its label columns the labels of its series. So is a
-//! Parquet file of metrics or of log lines, and each partition of a topic.
+//! A CSV of metrics is a dump too: each row becomes one record of plain JSON, its label columns the labels of its series. So are JSON
+//! Lines whose first is a row, a Parquet file of metrics or of log lines, and each partition of a topic.
 //!
 //! Cost: one line of each dump in memory; per record one decoding, one allocation for the line and one for the key, and
 //! `log2(dumps)` comparisons.
 
 use std::borrow::Cow;
-use std::cmp::Reverse;
-use std::collections::BinaryHeap;
 use std::fs::File;
 use std::io::{self, Seek};
 use std::path::{Path, PathBuf};
@@ -25,7 +23,9 @@ use foreshock_wire::{Decoder, Format, Near, Origin, limits};
 pub use crate::dump_error::DumpError;
 use crate::dump_parquet::{self, DumpParquet};
 use crate::dump_topic::{TopicRecord, TopicRecords};
+pub use crate::merged::{Merged, merge};
 use crate::metric_csv::{Layout, MetricCsv, MetricCsvError, MetricRow};
+use crate::metric_json;
 use crate::metric_record::MetricRecord;
 use crate::open::{LineRead, Opened, STDIN, open};
 use crate::parquet_rows::ParquetRows;
@@ -61,6 +61,8 @@ pub struct Dump {
     decoder: Decoder,
     key_labels: Vec<String>,
     line: u64,
+    /// Whether its lines are rows of a table of metrics; known from the first.
+    is_table: Option<bool>,
     /// Of a topic, the last that was read.
     offset: i64,
     last_at: Option<Timestamp>,
@@ -127,6 +129,7 @@ impl Dump {
             decoder: Decoder::new(format),
             key_labels: Vec::new(),
             line: 0,
+            is_table: None,
             offset: -1,
             last_at: None,
             written_at: None,
@@ -300,13 +303,24 @@ impl Dump {
                 }
             }
         }
+        let (path, line) = (&self.path, self.line);
+        if *self
+            .is_table
+            .get_or_insert_with(|| self.format == Format::PlainJson && metric_json::is_row(&payload))
+        {
+            let read = metric_json::record(&payload, &self.key_labels);
+            return read.map(Some).map_err(|reason| DumpError::JsonRow {
+                path: path.clone(),
+                line,
+                reason,
+            });
+        }
         let (mut first_at, mut key) = (None, None);
         let labels = &self.key_labels;
         let sink = &mut |input: Input<'_>| {
             first_at = first_at.or(time_of(&input));
             key.get_or_insert_with(|| key_of(&input, labels));
         };
-        let (path, line) = (&self.path, self.line);
         let origin = Origin {
             key: b"",
             near: self.last_at.or(self.written_at).map(Near::Before),
@@ -452,66 +466,6 @@ impl Iterator for Dump {
         let read = self.read();
         self.ended = !matches!(read, Ok(Some(_)));
         read.transpose()
-    }
-}
-
-/// Several dumps as one, by event time; see [`merge`].
-pub struct Merged<I> {
-    dumps: Vec<I>,
-    /// Times of the heads and whose they are; the earliest first, the first dump where they are equal.
-    heads: BinaryHeap<Reverse<(Timestamp, usize)>>,
-    records: Vec<Option<TimedRecord>>,
-    /// Dumps whose next record is not known yet.
-    unread: Vec<usize>,
-}
-
-/// Merges dumps by event time. Each record comes with the place of its dump; records of one dump keep their order. The first
-/// error of any dump is handed on, and that dump has ended.
-pub fn merge<I>(dumps: Vec<I>) -> Merged<I>
-where
-    I: Iterator<Item = Result<TimedRecord, DumpError>>,
-{
-    Merged {
-        heads: BinaryHeap::with_capacity(dumps.len()),
-        records: dumps.iter().map(|_| None).collect(),
-        unread: (0..dumps.len()).rev().collect(),
-        dumps,
-    }
-}
-
-impl<I> Merged<I> {
-    /// The dumps, in the order they were given.
-    #[must_use]
-    pub fn dumps(&self) -> &[I] {
-        &self.dumps
-    }
-
-    /// The same, before anything was taken of them.
-    pub fn dumps_mut(&mut self) -> &mut [I] {
-        &mut self.dumps
-    }
-}
-
-impl<I> Iterator for Merged<I>
-where
-    I: Iterator<Item = Result<TimedRecord, DumpError>>,
-{
-    type Item = Result<(usize, TimedRecord), DumpError>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        while let Some(place) = self.unread.pop() {
-            match self.dumps[place].next() {
-                None => {}
-                Some(Err(error)) => return Some(Err(error)),
-                Some(Ok(record)) => {
-                    self.heads.push(Reverse((record.at, place)));
-                    self.records[place] = Some(record);
-                }
-            }
-        }
-        let Reverse((_, place)) = self.heads.pop()?;
-        self.unread.push(place);
-        self.records[place].take().map(|record| Ok((place, record)))
     }
 }
 

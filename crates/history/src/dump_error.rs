@@ -42,6 +42,16 @@ pub enum DumpError {
         /// What is wrong with it.
         reason: DecodeError,
     },
+    /// A line is no row of a table of metrics, as the first is.
+    #[error("{} line {line} is no row of metrics: {reason}", path.display())]
+    JsonRow {
+        /// Which file.
+        path: PathBuf,
+        /// From 1.
+        line: u64,
+        /// What was expected, and what was found.
+        reason: String,
+    },
     /// A line is longer than any record may be.
     #[error("{} line {line} is longer than {} bytes", path.display(), limits::PAYLOAD_BYTES_MAX)]
     TooLong {
@@ -130,6 +140,7 @@ impl DumpError {
             Self::Csv { .. }
             | Self::TableFormat { .. }
             | Self::Shorter { .. }
+            | Self::JsonRow { .. }
             | Self::Record { .. }
             | Self::TooLong { .. }
             | Self::NoTime { .. } => true,

@@ -1,232 +1,27 @@
 //! Precursors against failures: recall at lead, precision of episodes, false alarms per day, and what chance would have reached.
 //!
 //! An alert (a precursor that opens or escalates) is a hit where a failure of its entity begins at least the minimum lead (that of all,
-//! or the failure's own) and at most
-//! the horizon after it. An episode is true where one of its alerts is a hit; late where the failure came sooner than the minimum lead;
+//! or the failure's own) and at most the horizon after it. An episode is true where one of its alerts is a hit; late where the failure came sooner than the minimum lead;
 //! a symptom where it opened inside a failure; unknown where the data ends before its horizon does; else false. Nothing is
 //! point-adjusted: a failure counts once, an episode counts once (Salfner, Lenk, Malek, ACM Computing Surveys 42(3), 2010, section 3.3).
-//!
-//! Chance is what the same alerts reach when each entity's are moved by a random time along its own record, round its end: they
-//! keep their number and rhythm and lose their tie to the failures.
 
 use std::collections::BTreeMap;
 
 use foreshock_domain::{Entity, Millis, Timestamp};
-use serde::{Deserialize, Serialize};
 
+use super::chance::chance;
 use super::collect::{Alert, Collected, Episode, Kind};
+pub use super::figures::{ClassRow, CurvePoint, FailureRow, Figures, KindRow, LeftOut, Outcome, Share, Terms};
 use crate::labels::Label;
 
-/// Shifts of the null.
-const SHIFTS: u32 = 499;
-/// Two-sided 95 % of a normal distribution.
-const Z95: f64 = 1.959_964;
 /// An engine's own failure this close to a labelled one is that one.
 const SAME_MS: Millis = 120_000;
 /// Rows of the table of signals.
 const KINDS_MAX: usize = 15;
 const DAY_MS: f64 = 86_400_000.0;
 
-/// What counts.
-#[derive(Clone, Debug)]
-pub struct Terms {
-    /// A warning is worth nothing closer to the failure than this, unless the label says better.
-    pub lead_ms: Millis,
-    /// A warning foretells failures up to this far ahead.
-    pub horizon_ms: Millis,
-    /// Alerts and failures before this are not scored: the models were learning.
-    pub from: Timestamp,
-    /// Classes that nobody can foretell: in the table of classes, and in no total.
-    pub apart: Vec<String>,
-    /// Asked: false alarms a day.
-    pub budget_per_day: f64,
-}
-
-/// A share with its 95 % interval (Wilson, JASA 22, 1927).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Share {
-    /// How many.
-    pub hits: usize,
-    /// Of how many.
-    pub of: usize,
-    /// `hits / of`; `None` of none.
-    pub share: Option<f64>,
-    /// Lower end.
-    pub low: f64,
-    /// Upper end.
-    pub high: f64,
-}
-
-impl Share {
-    /// Of counts.
-    #[must_use]
-    #[allow(clippy::cast_precision_loss)] // counts far below 2^53
-    pub fn new(hits: usize, of: usize) -> Self {
-        if of == 0 {
-            return Self {
-                high: 1.0,
-                ..Self::default()
-            };
-        }
-        let (n, p) = (of as f64, hits as f64 / of as f64);
-        let z2 = Z95 * Z95;
-        let middle = p + z2 / (2.0 * n);
-        let half = Z95 * (p * (1.0 - p) / n + z2 / (4.0 * n * n)).sqrt();
-        Self {
-            hits,
-            of,
-            share: Some(p),
-            low: ((middle - half) / (1.0 + z2 / n)).max(0.0),
-            high: ((middle + half) / (1.0 + z2 / n)).min(1.0),
-        }
-    }
-}
-
-/// What became of an episode.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Outcome {
-    /// A failure followed in time.
-    True,
-    /// A failure followed sooner than the minimum lead.
-    Late,
-    /// It opened inside a failure.
-    Symptom,
-    /// The data ends before its horizon does.
-    Unknown,
-    /// No failure followed.
-    False,
-}
-
-/// One failure and how it was foretold.
-#[derive(Clone, Debug, Serialize)]
-pub struct FailureRow {
-    /// Whom.
-    pub entity: String,
-    /// Class as labelled.
-    pub class: String,
-    /// Onset in RFC 3339.
-    pub onset: String,
-    /// Place among the labels.
-    #[serde(skip)]
-    pub label: usize,
-    /// Seconds from the first hit to the onset; `None` where it was missed.
-    pub lead_s: Option<f64>,
-    /// It was warned of, but later than the minimum lead.
-    pub late: bool,
-    /// The engine's own rules saw it.
-    pub seen: bool,
-    /// Strangest window within the horizon before it, surprise.
-    pub peak: f64,
-    /// The sentence of the warning, where there was one.
-    pub why: Option<String>,
-}
-
-/// The failures of one class.
-#[derive(Clone, Debug, Serialize)]
-pub struct ClassRow {
-    /// Its name.
-    pub class: String,
-    /// In no total.
-    pub apart: bool,
-    /// Failures foretold in time.
-    pub recall: Share,
-    /// Median lead of those, in seconds.
-    pub lead_s_median: Option<f64>,
-    /// Failures that the engine's own rules saw.
-    pub seen: Share,
-}
-
-/// One kind of signal and what followed it.
-#[derive(Clone, Debug, Serialize)]
-pub struct KindRow {
-    /// Metric or template.
-    pub name: String,
-    /// What was odd.
-    pub channel: String,
-    /// Episodes with it that a failure followed.
-    pub before_failure: usize,
-    /// Episodes with it that none followed.
-    pub before_nothing: usize,
-}
-
-/// The same alerts, those below a surprise left out.
-#[derive(Clone, Copy, Debug, Serialize)]
-pub struct CurvePoint {
-    /// Surprise from which an alert counts.
-    pub threshold: f64,
-    /// Share of failures foretold.
-    pub recall: f64,
-    /// Share of episodes that are true.
-    pub precision: f64,
-    /// False episodes a day.
-    pub false_per_day: f64,
-}
-
-/// What an evaluation says.
-#[derive(Clone, Debug, Serialize)]
-pub struct Figures {
-    /// First and last time of the scored part in RFC 3339.
-    pub scored: (String, String),
-    /// Its length in days.
-    pub days: f64,
-    /// Entities seen.
-    pub entities: usize,
-    /// Minimum lead in seconds.
-    pub lead_s_min: f64,
-    /// Horizon in seconds.
-    pub horizon_s: f64,
-    /// Failures foretold in time.
-    pub recall: Share,
-    /// Episodes that a failure followed.
-    pub precision: Share,
-    /// False episodes a day in the whole deployment.
-    pub false_per_day: f64,
-    /// False episodes a day and entity, of the time in which no failure was near.
-    pub false_per_entity_day: f64,
-    /// What was asked for.
-    pub budget_per_day: f64,
-    /// Leads of the failures foretold in seconds: 10 %, 50 %, 90 %.
-    pub lead_s: Option<(f64, f64, f64)>,
-    /// All leads, ascending, in seconds.
-    pub leads_s: Vec<f64>,
-    /// Recall that the same alerts reach by chance.
-    pub chance_recall: f64,
-    /// Share of the shifted records that reach the recall or more: the p-value of its being chance.
-    pub chance_p: f64,
-    /// Episodes by what became of them.
-    pub outcomes: BTreeMap<&'static str, usize>,
-    /// By class of failure, totals first.
-    pub classes: Vec<ClassRow>,
-    /// By failure, in order of onset.
-    pub failures: Vec<FailureRow>,
-    /// What alerts are ranked by: `surprise` or `probability`.
-    pub ranked_by: &'static str,
-    /// By threshold, ascending.
-    pub curve: Vec<CurvePoint>,
-    /// By kind of signal, those before failures first.
-    pub kinds: Vec<KindRow>,
-    /// Labels left out: before the scored part or the data, or of an entity that the data does not have.
-    pub left_out: LeftOut,
-}
-
-/// Labels that could not be scored.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct LeftOut {
-    /// Rows that were part of another failure.
-    pub merged: usize,
-    /// Began before the scored part, or before the entity was first seen.
-    pub before: usize,
-    /// Began after the data.
-    pub after: usize,
-    /// Of entities that the data does not have, by name; at most ten.
-    pub unknown: Vec<String>,
-    /// How many those are.
-    pub unknown_count: usize,
-}
-
 /// Failures that are scored, by entity, in order of onset.
-type ByEntity<'a> = BTreeMap<&'a Entity, Vec<&'a Label>>;
+pub(super) type ByEntity<'a> = BTreeMap<&'a Entity, Vec<&'a Label>>;
 
 /// Evaluates what was collected against the labels.
 #[must_use]
@@ -320,7 +115,7 @@ impl LeftOut {
     }
 }
 
-fn by_entity<'a>(labels: impl Iterator<Item = &'a Label>) -> ByEntity<'a> {
+pub(super) fn by_entity<'a>(labels: impl Iterator<Item = &'a Label>) -> ByEntity<'a> {
     let mut by: ByEntity<'a> = BTreeMap::new();
     for label in labels {
         by.entry(&label.entity).or_default().push(label);
@@ -356,7 +151,7 @@ fn outcome(terms: &Terms, episode: &Episode, failures: &[&Label], last: Timestam
     Outcome::False
 }
 
-fn is_hit(terms: &Terms, alert: Alert, failure: &Label) -> bool {
+pub(super) fn is_hit(terms: &Terms, alert: Alert, failure: &Label) -> bool {
     (failure.lead_or(terms.lead_ms)..=terms.horizon_ms).contains(&(failure.onset - alert.at))
 }
 
@@ -421,57 +216,6 @@ fn quiet_days(terms: &Terms, all: &ByEntity<'_>, collected: &Collected, from: Ti
         quiet_ms += (*last - at).max(0);
     }
     quiet_ms as f64 / DAY_MS
-}
-
-/// Mean recall of shifted alerts, and the share of shifts that reach `reached`.
-fn chance(terms: &Terms, targets: &[&Label], collected: &Collected, reached: usize) -> (f64, f64) {
-    if targets.is_empty() {
-        return (0.0, 1.0);
-    }
-    let mut alerts: BTreeMap<&Entity, Vec<Alert>> = BTreeMap::new();
-    for episode in &collected.episodes {
-        alerts.entry(&episode.entity).or_default().extend(&episode.alerts);
-    }
-    let of_entity = by_entity(targets.iter().copied());
-    let (mut sum, mut as_good, mut random) = (0, 0, SplitMix(1));
-    for _ in 0..SHIFTS {
-        let mut caught = 0;
-        for (entity, failures) in &of_entity {
-            let (Some(own), Some((first, last))) = (alerts.get(entity), collected.spans.get(*entity)) else {
-                continue;
-            };
-            let span = (*last - *first).max(1);
-            #[allow(clippy::cast_possible_wrap)] // below the span
-            let by = (random.next() % span.unsigned_abs()) as Millis;
-            let moved = |a: &Alert| Alert {
-                at: *first + (a.at - *first + by).rem_euclid(span),
-                ..*a
-            };
-            let moved: Vec<Alert> = own.iter().map(moved).collect();
-            caught += failures
-                .iter()
-                .filter(|f| moved.iter().any(|a| is_hit(terms, *a, f)))
-                .count();
-        }
-        sum += caught;
-        as_good += usize::from(caught >= reached);
-    }
-    let shifts = f64::from(SHIFTS);
-    let mean = sum as f64 / shifts / targets.len() as f64;
-    // The record itself is one of the arrangements (Phipson, Smyth, SAGMB 9(1), 2010).
-    (mean, (as_good + 1) as f64 / (shifts + 1.0))
-}
-
-/// Steele, Lea, Flood, OOPSLA 2014: enough for shifts, and the same on every machine.
-struct SplitMix(u64);
-
-impl SplitMix {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
 }
 
 fn curve(

@@ -4,9 +4,11 @@
 //! looked at by the evaluation alone. Memory is the engine's state, one epoch, and what is kept of each episode and failure;
 //! it does not grow with the length of the dumps.
 
+mod chance;
 mod chart;
 pub mod collect;
 pub mod evaluate;
+pub mod figures;
 mod html;
 
 use std::collections::BTreeMap;

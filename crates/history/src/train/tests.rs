@@ -1,6 +1,7 @@
 use foreshock_domain::Entity;
-use foreshock_failure::predict::{PER_SERIES, key_of};
+use foreshock_failure::predict::{Odds, PER_SERIES, key_of};
 
+use super::rows::Target;
 use super::*;
 use crate::labels::Label;
 
@@ -295,7 +296,7 @@ mod on_disk {
             ("half of it", text[..text.len() / 2].to_owned(), "expected a model"),
             (
                 "another format",
-                text.replacen("\"version\":1", "\"version\":9", 1),
+                text.replacen("\"version\":2", "\"version\":9", 1),
                 "format 9, expected 1",
             ),
             (
