@@ -297,7 +297,7 @@ mod on_disk {
             (
                 "another format",
                 text.replacen("\"version\":2", "\"version\":9", 1),
-                "format 9, expected 1",
+                "format 9, expected 2",
             ),
             (
                 "no bins",
