@@ -285,7 +285,7 @@ fn damaged_snapshots_write_the_same() {
     for name in cases() {
         let plain = ran(&name, Disturbance::default());
         for harm in [Harm::Newest, Harm::Both, Harm::Older] {
-            for n in (0..plain.commits).step_by(5).skip(4) {
+            for n in (0..plain.commits).step_by(9).skip(2) {
                 let crash = Some(Crash::After(n));
                 let damaged = ran(&name, Disturbance { seed: 0, crash, harm });
                 assert!(damaged.crashed, "{name}: no crash at {n}");

@@ -27,10 +27,10 @@ pub enum Polled {
     Revoked(Vec<TopicPartition>),
     /// Time to write a tick into every signals partition that is owned.
     Tick(Timestamp),
-    /// Time to commit an epoch, with a frozen state of what moved or without. No log asks for one while it is still writing
-    /// the last.
+    /// Time to commit an epoch.
     Due {
-        /// Whether the epoch should carry states.
+        /// Whether this or the next epochs should carry the state of what moved. No log asks for states while it is still
+        /// writing the last.
         snapshot: bool,
     },
     /// There will be no more: commit what there is, and stop.

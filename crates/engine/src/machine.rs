@@ -36,6 +36,9 @@ pub enum RestoreError {
     UnknownTopic(TopicPartition),
 }
 
+/// Epochs that freezing waits for windows to close: a little more than a window, at the usual cadence.
+const FREEZE_WAIT_EPOCHS: u32 = 24;
+
 enum State {
     Detect(Box<DetectPartition>),
     Correlate(Box<CorrelatePartition>),
@@ -51,6 +54,23 @@ struct Partition {
     moved: bool,
     /// Moved since its state was frozen last.
     stale: bool,
+    /// Its state is to be frozen: how far windows were closed when that was asked for, and epochs since.
+    wanted: Option<(Timestamp, u32)>,
+}
+
+impl Partition {
+    /// Whether the state is to be frozen now. Right after windows were closed most blocks will be left alone until the next are;
+    /// where none closes, it is not waited for long.
+    fn is_freezing_due(&mut self) -> bool {
+        let State::Detect(state) = &self.state else {
+            return self.wanted.is_some();
+        };
+        let Some((closed_until, epochs)) = &mut self.wanted else {
+            return false;
+        };
+        *epochs += 1;
+        *closed_until != state.closed_until() || *epochs > FREEZE_WAIT_EPOCHS
+    }
 }
 
 /// All partitions of one instance.
@@ -101,6 +121,7 @@ impl Engine {
                 committed: assignment.committed,
                 moved: false,
                 stale,
+                wanted: None,
             },
         );
         Ok(())
@@ -187,7 +208,20 @@ impl Engine {
         self.outputs.len() >= limits.epoch_outputs || self.counters.records >= limits.epoch_records
     }
 
-    /// All that happened since the last call, as one atomic unit, and what it counted.
+    /// The next epochs shall carry the state of each partition that moved, each at a moment that suits it: within
+    /// some epochs.
+    pub fn want_states(&mut self) {
+        for partition in self.partitions.values_mut() {
+            let closed_until = match &partition.state {
+                State::Detect(state) => state.closed_until(),
+                State::Correlate(_) => Timestamp::MIN,
+            };
+            partition.wanted.get_or_insert((closed_until, 0));
+        }
+    }
+
+    /// All that happened since the last call, as one atomic unit, and what it counted. `with_states`: the state of every partition
+    /// that moved is to be in it, here and now.
     #[must_use]
     pub fn take_epoch(&mut self, with_states: bool) -> (Epoch, Counters) {
         let mut epoch = Epoch {
@@ -199,8 +233,9 @@ impl Engine {
                 epoch.reached.push((*of, partition.next));
             }
             // A state from the middle of a silent replay would be true but of no use: a newer one exists.
-            if with_states && partition.stale && partition.next >= partition.committed {
-                partition.stale = false;
+            let is_due = with_states || partition.is_freezing_due();
+            if is_due && partition.stale && partition.next >= partition.committed {
+                (partition.stale, partition.wanted) = (false, None);
                 match partition.state.freeze() {
                     Ok(blocks) => epoch.states.push((
                         *of,
@@ -276,4 +311,95 @@ impl State {
 
 fn source(config: &EngineConfig, topic: TopicId) -> Option<&crate::config::SourceConfig> {
     config.sources.get(usize::from(topic.0).checked_sub(1)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use foreshock_failure::{FailureConfig, Rules};
+    use foreshock_wire::Format;
+
+    use super::*;
+    use crate::config::{LogConfig, SourceConfig};
+
+    const OF: TopicPartition = TopicPartition {
+        topic: TopicId(1),
+        partition: 0,
+    };
+
+    fn engine() -> Engine {
+        let source = SourceConfig {
+            topic: "in".into(),
+            format: Format::PlainJson,
+            entity: vec!["host".into()],
+            sessions: None,
+            log: LogConfig::default(),
+        };
+        let rules = Rules::new(&FailureConfig::default()).unwrap();
+        let mut engine = Engine::new(Arc::new(EngineConfig::new(vec![source], rules)));
+        let assignment = Assignment {
+            of: OF,
+            snapshot: None,
+            committed: 0,
+        };
+        engine.assign(assignment).unwrap();
+        engine
+    }
+
+    fn read(engine: &mut Engine, offset: i64, second: i64) {
+        let payload = format!(r#"{{"timestamp":{},"name":"m","value":1}}"#, 1_700_000_000 + second);
+        engine.apply(&Record {
+            from: OF,
+            offset,
+            timestamp: None,
+            key: None,
+            payload: Some(payload.as_bytes()),
+        });
+    }
+
+    #[test]
+    fn a_state_is_frozen_when_windows_have_just_been_closed_or_after_a_while() {
+        let mut engine = engine();
+        read(&mut engine, 0, 0);
+        engine.want_states();
+        assert!(engine.take_epoch(false).0.states.is_empty());
+        read(&mut engine, 1, 40);
+        let (epoch, _) = engine.take_epoch(false);
+        assert_eq!(
+            epoch.states.iter().map(|(of, s)| (*of, s.offset)).collect::<Vec<_>>(),
+            [(OF, 2)]
+        );
+        engine.want_states();
+        read(&mut engine, 2, 40);
+        let waited = (0..).find(|_| !engine.take_epoch(false).0.states.is_empty());
+        assert_eq!(waited, Some(FREEZE_WAIT_EPOCHS as usize));
+        assert!(engine.take_epoch(true).0.states.is_empty(), "nothing moved since");
+    }
+
+    #[test]
+    fn a_state_of_another_version_is_refused_and_the_partition_can_be_assigned_again() {
+        let mut first = engine();
+        read(&mut first, 0, 0);
+        let (_, frozen) = first.take_epoch(true).0.states.remove(0);
+        let snapshot = frozen.encode().unwrap();
+        let mut second = engine();
+        second.revoke(&[OF]);
+        for (version, blocks, is_read) in [
+            (STATE_VERSION + 1, snapshot.blocks.len(), false),
+            (STATE_VERSION - 1, snapshot.blocks.len(), false),
+            (STATE_VERSION, 1, false),
+            (STATE_VERSION, snapshot.blocks.len(), true),
+        ] {
+            let mut changed = snapshot.clone();
+            changed.version = version;
+            changed.blocks.truncate(blocks);
+            let assignment = Assignment {
+                of: OF,
+                snapshot: Some(changed),
+                committed: 1,
+            };
+            assert_eq!(second.assign(assignment).is_ok(), is_read, "{version}, {blocks} blocks");
+            assert_eq!(second.owned().len(), usize::from(is_read));
+        }
+        assert_eq!(second.held().0, 1);
+    }
 }

@@ -58,7 +58,12 @@ pub fn run<L: Log>(log: &mut L, engine: &mut Engine, observe: &mut dyn FnMut(Epo
                 engine.tick(at);
                 tick = Some(at);
             }
-            Polled::Due { snapshot } => commit = Some(snapshot),
+            Polled::Due { snapshot } => {
+                if snapshot {
+                    engine.want_states();
+                }
+                commit = Some(false);
+            }
             Polled::End => {
                 commit = Some(true);
                 end = true;
@@ -68,8 +73,8 @@ pub fn run<L: Log>(log: &mut L, engine: &mut Engine, observe: &mut dyn FnMut(Epo
             restored = !restored;
             observe(EpochReport::Restored(restored));
         }
-        if let Some(snapshot) = commit {
-            let (epoch, counters) = engine.take_epoch(snapshot);
+        if let Some(with_states) = commit {
+            let (epoch, counters) = engine.take_epoch(with_states);
             if !epoch.is_empty() || log.is_saving() {
                 let saved = log.commit(epoch)?;
                 report(engine, counters, saved, tick.take(), observe);

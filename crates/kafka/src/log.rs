@@ -12,7 +12,7 @@ use rdkafka::producer::{BaseRecord, DefaultProducerContext, Producer, ThreadedPr
 use rdkafka::util::Timeout;
 use rdkafka::{Offset, TopicPartitionList};
 
-use crate::member::{Lag, Member, Rebalanced, topic_id};
+use crate::member::{Hooks, Lag, Member, Rebalanced, topic_id};
 use crate::reader::partitions_of;
 use crate::settings::{Delivery, LogSettings};
 use crate::state::{Saver, StateError, StateRecord};
@@ -73,10 +73,10 @@ fn of_state(error: StateError) -> LogError {
 pub struct KafkaLog {
     settings: LogSettings,
     consumer: BaseConsumer<Member>,
-    producer: ThreadedProducer<DefaultProducerContext>,
+    producer: Arc<ThreadedProducer<DefaultProducerContext>>,
     saver: Saver,
     /// Blocks of states are sent ahead of the epoch that they are committed with, while records are read.
-    has_begun: bool,
+    has_begun: Arc<AtomicBool>,
     /// Where partitions that came last began, for when their snapshots turn out to be unreadable.
     began: BTreeMap<TopicPartition, i64>,
     clock: Box<dyn Fn() -> Timestamp + Send>,
@@ -103,13 +103,25 @@ impl KafkaLog {
         lag: Lag,
         alive: Arc<dyn Fn() + Send + Sync>,
     ) -> Result<Self, LogError> {
-        let producer = producer(&settings)?;
+        let producer = Arc::new(producer(&settings)?);
         if settings.delivery == Delivery::ExactlyOnce {
             producer
                 .init_transactions(CALL_TIMEOUT)
                 .map_err(broker("the producer can't take up its transactions"))?;
         }
-        let consumer = consumer(&settings, lag, alive)?;
+        let has_begun = Arc::new(AtomicBool::new(false));
+        let hooks = Hooks {
+            alive,
+            // Restoring may take longer than a transaction may stay open.
+            settle: {
+                let (producer, has_begun) = (Arc::clone(&producer), Arc::clone(&has_begun));
+                Box::new(move || match has_begun.swap(false, Ordering::Relaxed) {
+                    true => producer.commit_transaction(Timeout::Never),
+                    false => Ok(()),
+                })
+            },
+        };
+        let consumer = consumer(&settings, lag, hooks)?;
         let state_partitions = partitions_of(&consumer, &settings.topics.state)
             .map_err(broker("the state topic can't be seen"))?
             .len();
@@ -133,7 +145,7 @@ impl KafkaLog {
             consumer,
             producer,
             saver: Saver::new(state_partitions).map_err(LogError::Snapshot)?,
-            has_begun: false,
+            has_begun,
             began: BTreeMap::new(),
             clock,
             stop,
@@ -266,13 +278,28 @@ impl KafkaLog {
 
     /// Begins a transaction, where none is open and there are any.
     fn begin(&mut self) -> Result<(), LogError> {
-        if self.settings.delivery == Delivery::ExactlyOnce && !self.has_begun {
+        if self.settings.delivery == Delivery::ExactlyOnce && !self.has_begun.load(Ordering::Relaxed) {
             self.producer
                 .begin_transaction()
                 .map_err(broker("a transaction can't begin"))?;
-            self.has_begun = true;
+            self.has_begun.store(true, Ordering::Relaxed);
         }
         Ok(())
+    }
+
+    /// Reads a partition from there on. It may have been assigned so lately that the client does not read it yet.
+    fn go_back(&self, topic: &str, partition: i32, start: Offset) -> Result<(), LogError> {
+        let deadline = Instant::now() + CALL_TIMEOUT;
+        loop {
+            match self.consumer.seek(topic, partition, start, CALL_TIMEOUT) {
+                Err(error)
+                    if error.rdkafka_error_code() == Some(RDKafkaErrorCode::State) && Instant::now() < deadline =>
+                {
+                    std::thread::sleep(Duration::from_millis(20));
+                }
+                other => return other.map_err(broker("a partition can't be read from further back")),
+            }
+        }
     }
 
     fn offsets(&self, epoch: &Epoch) -> Result<TopicPartitionList, LogError> {
@@ -305,7 +332,7 @@ impl KafkaLog {
         self.producer
             .commit_transaction(Timeout::Never)
             .map_err(broker("the transaction can't be committed"))?;
-        self.has_begun = false;
+        self.has_begun.store(false, Ordering::Relaxed);
         Ok(())
     }
 
@@ -400,7 +427,7 @@ impl Log for KafkaLog {
     }
 
     fn is_saving(&self) -> bool {
-        self.saver.is_saving() || self.has_begun
+        self.saver.is_saving() || self.has_begun.load(Ordering::Relaxed)
     }
 
     fn fall_back(&mut self, of: TopicPartition) -> Result<Assignment, LogError> {
@@ -411,9 +438,7 @@ impl Log for KafkaLog {
             .context()
             .take_up(&self.consumer, &topic, of, below)
             .map_err(of_state)?;
-        self.consumer
-            .seek(&topic, of.partition, start, CALL_TIMEOUT)
-            .map_err(broker("a partition can't be read from further back"))?;
+        self.go_back(&topic, of.partition, start)?;
         self.waiting
             .take_if(|m| m.topic() == topic && m.partition() == of.partition);
         self.began
@@ -458,11 +483,7 @@ fn producer(settings: &LogSettings) -> Result<ThreadedProducer<DefaultProducerCo
     config.create().map_err(LogError::Setup)
 }
 
-fn consumer(
-    settings: &LogSettings,
-    lag: Lag,
-    alive: Arc<dyn Fn() + Send + Sync>,
-) -> Result<BaseConsumer<Member>, LogError> {
+fn consumer(settings: &LogSettings, lag: Lag, hooks: Hooks) -> Result<BaseConsumer<Member>, LogError> {
     let mut config = settings.connection.client();
     let session_ms = settings.session_timeout.as_millis();
     config
@@ -482,6 +503,6 @@ fn consumer(
         .set("queued.max.messages.kbytes", "65536")
         .set("statistics.interval.ms", "5000");
     config
-        .create_with_context(Member::new(settings.clone(), lag, alive))
+        .create_with_context(Member::new(settings.clone(), lag, hooks))
         .map_err(LogError::Setup)
 }

@@ -33,14 +33,21 @@ pub(crate) struct Member {
     settings: LogSettings,
     events: Mutex<VecDeque<Rebalanced>>,
     lag: Lag,
-    /// Called while partitions are restored.
-    alive: Arc<dyn Fn() + Send + Sync>,
+    hooks: Hooks,
+}
+
+/// What restoring asks of the rest.
+pub(crate) struct Hooks {
+    /// Called while it goes on.
+    pub(crate) alive: Arc<dyn Fn() + Send + Sync>,
+    /// Called before it begins: commits what was sent ahead.
+    pub(crate) settle: Box<dyn Fn() -> Result<(), KafkaError> + Send + Sync>,
 }
 
 impl Member {
-    pub(crate) fn new(settings: LogSettings, lag: Lag, alive: Arc<dyn Fn() + Send + Sync>) -> Self {
+    pub(crate) fn new(settings: LogSettings, lag: Lag, hooks: Hooks) -> Self {
         Self {
-            alive,
+            hooks,
             settings,
             events: Mutex::default(),
             lag,
@@ -71,10 +78,17 @@ impl Member {
         below: Option<i64>,
     ) -> Result<(TopicPartitionList, Vec<(Assignment, Kept)>), StateError> {
         let topics = &self.settings.topics;
+        (self.hooks.settle)()?;
         let committed = consumer.committed_offsets(list.clone(), COMMITTED_TIMEOUT)?;
         let elements = committed.elements();
         let wanted: Vec<(String, i32)> = elements.iter().map(|e| (e.topic().to_owned(), e.partition())).collect();
-        let found = restore(&self.settings.connection, &topics.state, &wanted, below, &*self.alive)?;
+        let found = restore(
+            &self.settings.connection,
+            &topics.state,
+            &wanted,
+            below,
+            &*self.hooks.alive,
+        )?;
         let count = |topic: &str| -> Result<u32, KafkaError> {
             Ok(u32::try_from(partitions_of(consumer, topic)?.len()).unwrap_or(u32::MAX))
         };

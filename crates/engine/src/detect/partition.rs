@@ -170,6 +170,12 @@ impl DetectPartition {
         Ok(blocks)
     }
 
+    /// Every window that ends at or before this has been closed.
+    #[must_use]
+    pub fn closed_until(&self) -> Timestamp {
+        self.state.closed_until
+    }
+
     /// Series and entities held.
     #[must_use]
     pub fn held(&self) -> (usize, usize) {

@@ -36,6 +36,8 @@ pub(crate) struct Kept {
     pub(super) previous: Option<Manifest>,
     /// Records that nobody needs, to be deleted when the next manifest is written.
     pub(super) garbage: Vec<(i32, Key)>,
+    /// A state was not taken on, so what has changed since the one before it is not known.
+    pub(super) is_behind: bool,
     /// Records in another partition of the state topic, from when it had fewer; to be deleted when two states stand in the
     /// present one.
     pub(super) elsewhere: Vec<(i32, Key)>,
@@ -109,7 +111,8 @@ impl Saver {
 
     /// Takes a state on. One of a partition whose last is still being written is left out.
     pub(crate) fn begin(&mut self, of: TopicPartition, frozen: Frozen) {
-        let Some(kept) = self.kept.get(&of) else { return };
+        let Some(kept) = self.kept.get_mut(&of) else { return };
+        let was_behind = std::mem::replace(&mut kept.is_behind, true);
         if self.unfinished.contains_key(&of) {
             return;
         }
@@ -124,7 +127,7 @@ impl Saver {
         for block in frozen.blocks {
             let id = block.id();
             let known = kept.current.as_ref().and_then(|(_, m)| m.blocks.get(&id));
-            match known.filter(|_| !block.has_changed()) {
+            match known.filter(|_| !block.has_changed() && !was_behind) {
                 Some(stored) => _ = manifest.blocks.insert(id, *stored),
                 None => {
                     left += 1;
@@ -135,6 +138,7 @@ impl Saver {
                 }
             }
         }
+        kept.is_behind = false;
         self.unfinished.insert(of, Unfinished { job, manifest, left });
     }
 

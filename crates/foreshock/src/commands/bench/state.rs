@@ -17,16 +17,20 @@ use super::{Noise, plain};
 use crate::error::{CommandError, Exit};
 use crate::memory;
 
-/// Windows that every series has lived when its state is saved: past the warm-up.
-const WINDOWS: usize = 40;
-/// One series in so many moves before the second snapshot.
+/// Windows that every series has lived when its state is saved. A model's size is fixed; older ones compress less.
+const WINDOWS: usize = 16;
+/// Series of a host.
+const HOST: usize = 20;
+/// Windows that are read at most while a state is packed.
+const PATIENCE: u32 = 100;
+/// The series of one host in so many move before the second snapshot.
 const MOVING: usize = 100;
 
 /// What was measured of one size.
 pub(super) struct Measured {
     pub(super) series: usize,
     pub(super) partitions: usize,
-    /// Longest time that freezing took, of several.
+    /// How long the pipeline stood still for it.
     pub(super) freeze: Duration,
     /// All samples of one window, and closing the one before, while nothing is saved and while a state is.
     pub(super) calm: Duration,
@@ -38,7 +42,7 @@ pub(super) struct Measured {
     pub(super) pack: Duration,
     pub(super) raw_bytes: usize,
     pub(super) packed_bytes: usize,
-    /// Packed bytes of a second snapshot, after one series in [`MOVING`] moved.
+    /// Packed bytes of a later snapshot, when the series of one host in [`MOVING`] moved since the one before.
     pub(super) next_bytes: usize,
     pub(super) restore: Duration,
     /// Most memory while the pipeline ran and a state was saved, and while it was restored.
@@ -48,14 +52,13 @@ pub(super) struct Measured {
 
 struct Pipeline {
     engine: Engine,
-    series: usize,
     partitions: usize,
     noise: Noise,
     offset: i64,
 }
 
 impl Pipeline {
-    fn new(config: &Arc<EngineConfig>, series: usize, partitions: usize) -> Result<Self, CommandError> {
+    fn new(config: &Arc<EngineConfig>, partitions: usize) -> Result<Self, CommandError> {
         let mut engine = Engine::new(Arc::clone(config));
         for partition in 0..partitions {
             let assignment = Assignment {
@@ -67,21 +70,21 @@ impl Pipeline {
         }
         Ok(Self {
             engine,
-            series,
             partitions,
             noise: Noise(3),
             offset: 0,
         })
     }
 
-    /// A sample of every `step`-th series in this window. How long it took without making the records, and how long the longest.
-    fn window(&mut self, window: usize, step: usize) -> (Duration, Duration) {
+    /// Samples of these series in this window, the first of which close the one before. How long it took without making the
+    /// records, and how long the longest.
+    fn read(&mut self, window: usize, series: impl Iterator<Item = usize>) -> (Duration, Duration) {
         let (mut all, mut longest) = (Duration::ZERO, Duration::ZERO);
-        for i in (0..self.series).step_by(step) {
+        for i in series {
             let payload = plain(i, window, self.noise.value());
             let record = Record {
                 // Hosts stay together, as with any sensible key.
-                from: of(i / 20 % self.partitions),
+                from: of(i / HOST % self.partitions),
                 offset: self.offset,
                 timestamp: None,
                 key: None,
@@ -169,32 +172,46 @@ fn bytes(snapshots: &[(TopicPartition, Snapshot)]) -> usize {
 pub(super) fn measure(series: usize, partitions: usize) -> Result<Measured, CommandError> {
     let config = config(series)?;
     let gone = || CommandError::new(Exit::Data, "memory ran out while a state was packed");
-    let mut pipeline = Pipeline::new(&config, series, partitions)?;
-    let (mut freeze, mut calm) = (Duration::ZERO, (Duration::ZERO, Duration::ZERO));
+    let mut pipeline = Pipeline::new(&config, partitions)?;
+    let mut calm = (Duration::ZERO, Duration::ZERO);
     for window in 0..WINDOWS {
-        calm = pipeline.window(window, 1);
-        let (epoch, took) = pipeline.epoch(window % 8 == 7);
-        if !epoch.states.is_empty() {
-            freeze = freeze.max(took);
-        }
+        calm = pipeline.read(window, 0..series);
+        pipeline.epoch(false);
     }
     memory::forget_peak();
-    let (epoch, took) = pipeline.epoch(true);
-    freeze = freeze.max(took);
+    // As in the service: asked for at any time, frozen in the epoch after windows were closed.
+    pipeline.engine.want_states();
+    let first = (HOST * partitions).min(series);
+    pipeline.read(WINDOWS, 0..first);
+    let (epoch, freeze) = pipeline.epoch(false);
     // All blocks, as for the first snapshot, which is the largest.
     let packed = packing(epoch.states, false);
-    let busy = pipeline.window(WINDOWS, 1);
-    let (snapshots, pack) = packed.recv().map_err(|_| gone())?;
+    pipeline.read(WINDOWS, first..series);
+    let mut window = WINDOWS;
+    let (mut busy, mut windows, mut found) = ((Duration::ZERO, Duration::ZERO), 0, None);
+    // At least one window closes meanwhile, and records come as fast as they can be taken.
+    while found.is_none() || windows == 0 {
+        window += 1;
+        windows += 1;
+        let (all, longest) = pipeline.read(window, 0..series);
+        busy = (busy.0 + all, busy.1.max(longest));
+        pipeline.epoch(false);
+        found = found.or_else(|| packed.try_recv().ok());
+        if windows == PATIENCE {
+            found = found.or_else(|| packed.recv().ok());
+            break;
+        }
+    }
+    let (snapshots, pack) = found.ok_or_else(gone)?;
     let peak_saving = memory::peak();
-    pipeline.epoch(true);
-    // Two windows on, so that those that all series were heard in are closed.
-    for window in [WINDOWS + 1, WINDOWS + 2, WINDOWS + 3] {
-        pipeline.window(window, MOVING);
+    // Until the windows that all series were heard in are closed and stored.
+    for _ in 0..3 {
+        window += 1;
+        pipeline.read(window, 0..series.div_ceil(MOVING));
     }
     pipeline.epoch(true);
-    pipeline.window(WINDOWS + 4, MOVING);
-    let (epoch, took) = pipeline.epoch(true);
-    freeze = freeze.max(took);
+    pipeline.read(window + 1, 0..series.div_ceil(MOVING));
+    let (epoch, _) = pipeline.epoch(true);
     let (next, _) = packing(epoch.states, true).recv().map_err(|_| gone())?;
     let (raw_bytes, packed_bytes, next_bytes) = (
         snapshots.iter().map(|(_, s)| s.raw_bytes()).sum(),
@@ -226,7 +243,7 @@ pub(super) fn measure(series: usize, partitions: usize) -> Result<Measured, Comm
         partitions,
         freeze,
         calm: calm.0,
-        busy: busy.0,
+        busy: busy.0 / windows,
         calm_longest: calm.1,
         busy_longest: busy.1,
         pack,
