@@ -11,4 +11,7 @@ mod harness;
 mod pipeline;
 mod process;
 mod range;
+mod secure;
+mod secured;
+mod stop;
 mod topics;

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use foreshock_domain::Timestamp;
 use foreshock_engine::{Engine, EngineConfig, EpochReport, run};
-use foreshock_kafka::{KafkaLog, LogError, LogSettings, partitions};
+use foreshock_kafka::{Cause, KafkaLog, LogError, LogSettings, missing_rights, needed_rights, partitions};
 
 use crate::vitals::Vitals;
 
@@ -112,6 +112,7 @@ fn work(plan: &Plan, number: usize, vitals: &Vitals, stop: &Arc<AtomicBool>) -> 
             Err(error) => error,
         };
         vitals.restarted(number);
+        explain(&error, &plan.logs[number], number, vitals);
         wait = if began.elapsed() > LIVED {
             BACKOFF.0
         } else {
@@ -127,13 +128,34 @@ fn work(plan: &Plan, number: usize, vitals: &Vitals, stop: &Arc<AtomicBool>) -> 
     Ok(())
 }
 
+/// Says what to do about brokers that do not let this program in: waiting alone does not mend that.
+fn explain(error: &LogError, settings: &LogSettings, number: usize, vitals: &Vitals) {
+    if let LogError::Unreached(unreached) = error {
+        if unreached.cause != Cause::Silence {
+            vitals.refused(number);
+        }
+        tracing::error!(worker = number, expected = unreached.cause.help(), "{unreached}");
+    }
+    if !error.is_denied() {
+        return;
+    }
+    vitals.refused(number);
+    let needed = needed_rights(&settings.topics, &settings.group, settings.delivery);
+    let connection = &settings.connection;
+    match missing_rights(connection, &needed) {
+        Ok(missing) => {
+            for right in missing {
+                let grant = right.grant(connection.servers(), &connection.principal());
+                tracing::error!(worker = number, grant, "the brokers deny {right}");
+            }
+        }
+        Err(why) => tracing::warn!(worker = number, error = %why, "the brokers don't say which right is missing"),
+    }
+}
+
 fn once(plan: &Plan, number: usize, vitals: &Vitals, stop: &Arc<AtomicBool>) -> Result<(), LogError> {
     let settings = plan.logs[number].clone();
-    let signals_partitions =
-        partitions(&settings.connection, &settings.topics.signals).map_err(|error| LogError::Broker {
-            what: "the signals topic can't be seen",
-            error,
-        })?;
+    let signals_partitions = partitions(&settings.connection, &settings.topics.signals)?;
     let clock = Arc::clone(&plan.clock);
     let mut log = KafkaLog::join(
         settings,

@@ -30,6 +30,8 @@ struct Worker {
     counters: Counters,
     epochs: u64,
     restarts: u64,
+    /// Of the restarts, those for which the brokers refused credentials, certificates or rights.
+    refusals: u64,
     last_commit: Option<Instant>,
     series: usize,
     entities: usize,
@@ -46,6 +48,7 @@ struct Sum {
     counters: Counters,
     epochs: u64,
     restarts: u64,
+    refusals: u64,
     /// Of the worker whose last commit is longest ago.
     commit_age: Option<Duration>,
     series: usize,
@@ -67,6 +70,7 @@ impl Vitals {
                 counters: Counters::default(),
                 epochs: 0,
                 restarts: 0,
+                refusals: 0,
                 last_commit: None,
                 series: 0,
                 entities: 0,
@@ -124,6 +128,14 @@ impl Vitals {
         }
     }
 
+    /// The brokers refused a worker's credentials, certificate or rights.
+    pub fn refused(&self, worker: usize) {
+        if let Some(mut w) = self.worker(worker) {
+            w.alive = Instant::now();
+            w.refusals += 1;
+        }
+    }
+
     /// Whether every loop came round within [`STALL`].
     #[must_use]
     pub fn is_alive(&self) -> bool {
@@ -155,6 +167,11 @@ impl Vitals {
             "worker_restarts_total",
             "Times a worker began again after an error.",
             sum.restarts,
+        );
+        out.counter(
+            "broker_refusals_total",
+            "Times the brokers refused credentials, certificate or a right.",
+            sum.refusals,
         );
         out.gauge("series", "Series held.", sum.series);
         out.gauge("entities", "Entities held by the second stage.", sum.entities);
@@ -221,6 +238,7 @@ impl Vitals {
             sum.counters += w.counters;
             sum.epochs += w.epochs;
             sum.restarts += w.restarts;
+            sum.refusals += w.refusals;
             sum.series += w.series;
             sum.entities += w.entities;
             sum.snapshot_bytes += w.snapshot_bytes;

@@ -12,6 +12,7 @@ use rdkafka::producer::{BaseRecord, DefaultProducerContext, Producer, ThreadedPr
 use rdkafka::util::Timeout;
 use rdkafka::{Offset, TopicPartitionList};
 
+use crate::contact::Unreached;
 use crate::member::{Lag, Member, Rebalanced, topic_id};
 use crate::reader::partitions_of;
 use crate::settings::{Delivery, LogSettings};
@@ -35,6 +36,9 @@ pub enum LogError {
     /// A setting that the client refuses.
     #[error("the Kafka client can't be set up: {0}")]
     Setup(KafkaError),
+    /// No broker answers, or none lets this program in.
+    #[error(transparent)]
+    Unreached(Unreached),
     /// Brokers, rights or topics.
     #[error("{what}: {error}")]
     Broker {
@@ -46,6 +50,27 @@ pub enum LogError {
     /// A snapshot could not be packed.
     #[error("a snapshot can't be written: {0}")]
     Snapshot(std::io::Error),
+}
+
+impl LogError {
+    /// Whether the brokers deny a right.
+    #[must_use]
+    pub fn is_denied(&self) -> bool {
+        matches!(self, Self::Broker { error, .. } if is_denied(error))
+    }
+}
+
+/// Whether an error says that a right is missing: waiting does not mend it.
+pub(crate) fn is_denied(error: &KafkaError) -> bool {
+    matches!(
+        error.rdkafka_error_code(),
+        Some(
+            RDKafkaErrorCode::TopicAuthorizationFailed
+                | RDKafkaErrorCode::GroupAuthorizationFailed
+                | RDKafkaErrorCode::TransactionalIdAuthorizationFailed
+                | RDKafkaErrorCode::ClusterAuthorizationFailed
+        )
+    )
 }
 
 fn broker(what: &'static str) -> impl Fn(KafkaError) -> LogError {
@@ -328,6 +353,7 @@ impl Log for KafkaLog {
                 Some(Err(error @ KafkaError::MessageConsumptionFatal(_))) => {
                     return Err(broker("the consumer can't go on")(error));
                 }
+                Some(Err(error)) if is_denied(&error) => return Err(broker("a topic can't be read")(error)),
                 Some(Err(error)) => {
                     tracing::warn!(%error, "reading goes on after an error");
                     continue;

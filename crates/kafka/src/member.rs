@@ -64,7 +64,13 @@ impl Member {
         let committed = consumer.committed_offsets(list.clone(), COMMITTED_TIMEOUT)?;
         let elements = committed.elements();
         let wanted: Vec<(String, i32)> = elements.iter().map(|e| (e.topic().to_owned(), e.partition())).collect();
-        let snapshots = state::newest(&self.settings.connection, &self.settings.topics.state, &wanted)?;
+        let LogSettings {
+            connection,
+            group,
+            topics,
+            ..
+        } = &self.settings;
+        let snapshots = state::newest(connection, group, &topics.state, &wanted)?;
         let mut starts = TopicPartitionList::new();
         let mut assignments = Vec::new();
         for (element, snapshot) in elements.iter().zip(snapshots) {

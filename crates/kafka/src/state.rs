@@ -16,6 +16,7 @@ use rdkafka::{Offset, TopicPartitionList};
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_64;
 
+use crate::log::is_denied;
 use crate::reader::{Quiet, partitions_of};
 use crate::settings::ConnectionSettings;
 
@@ -117,18 +118,20 @@ fn assemble(topic: &str, partition: i32, newest: &BTreeMap<String, Vec<u8>>) -> 
 }
 
 /// Finds the newest snapshots of these partitions (topic name and number), in their order; `None` where there is none. Reads
-/// their part of the state topic once, committed records only, and changes nothing.
+/// their part of the state topic once, committed records only, and changes nothing: `group`, which it does not join, only
+/// names it to brokers that grant rights by group.
 ///
 /// # Errors
 /// When the brokers can't be reached, the state topic is not there, or it is not read within two minutes.
 pub fn newest(
     connection: &ConnectionSettings,
+    group: &str,
     state_topic: &str,
     wanted: &[(String, i32)],
 ) -> Result<Vec<Option<Snapshot>>, KafkaError> {
     let mut config = connection.client();
     config
-        .set("group.id", "foreshock-state")
+        .set("group.id", group)
         .set("enable.auto.commit", "false")
         .set("enable.partition.eof", "true")
         .set("isolation.level", "read_committed")
@@ -154,6 +157,7 @@ pub fn newest(
             Some(Err(KafkaError::PartitionEOF(partition))) => {
                 open.remove(&partition);
             }
+            Some(Err(error)) if is_denied(&error) => return Err(error),
             Some(Err(error)) => tracing::debug!(%error, "reading snapshots goes on after an error"),
             Some(Ok(message)) => {
                 let Some(key) = message.key().and_then(|k| std::str::from_utf8(k).ok()) else {
