@@ -5,6 +5,7 @@
 // A test says what is wrong by panicking, and prints for whoever runs it.
 #![allow(clippy::panic, clippy::print_stdout, clippy::unwrap_used)]
 
+mod acls;
 mod broker;
 mod deployment;
 mod harness;

@@ -7,7 +7,9 @@ use std::sync::OnceLock;
 
 use rcgen::{BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair};
 
+use crate::acls::{self, Acl};
 use crate::broker::{Broker, free_ports, properties};
+use crate::secure::DENIALS;
 use crate::topics::Topics;
 
 /// Must be in nothing that any program ever writes.
@@ -56,7 +58,7 @@ impl Secured {
         // Users of a cluster in KRaft mode are there from its format on.
         let users = std::iter::once(USER.to_owned())
             .chain([STRANGER.to_owned()])
-            .chain((0..super::secure::DENIALS.len()).map(denied_user));
+            .chain((0..DENIALS.len()).map(denied_user));
         let format: Vec<String> = users
             .flat_map(|user| {
                 let scram = format!("SCRAM-SHA-512=[name={user},password={PASSWORD}]");
@@ -89,51 +91,37 @@ impl Secured {
         topics.prefix().to_owned()
     }
 
-    /// Runs the very commands that `check --acls` prints, for the user, for the certificate's subject and for those from whom
-    /// one right is taken away again.
+    /// Grants what the commands say that `check --acls` prints: to the user, to the certificate's subject, and to those from whom
+    /// one right is taken away again. One command goes through Kafka's own tool, which takes it as it is.
     fn grant(&self) {
         let config = self.config("acls", &self.scram(USER, "password"), "");
         let printed = self.foreshock(&["check", "--acls", "--config", config.to_str().unwrap()]);
         let commands = String::from_utf8(printed.stdout).unwrap();
-        assert!(printed.status.success(), "{commands}");
-        let mut others = vec![SUBJECT.to_owned()];
-        others.extend((0..super::secure::DENIALS.len()).map(|i| format!("User:{}", denied_user(i))));
-        let mut tools: Vec<Vec<String>> = commands
-            .lines()
-            .map(|line| {
-                let mut words = words_of_acl_command(line);
-                for other in &others {
-                    words.extend(["--allow-principal".to_owned(), other.clone()]);
-                }
-                words
-            })
-            .collect();
-        for (i, (operation, resource, name)) in super::secure::DENIALS.iter().enumerate() {
-            let mut words = ["--add", "--deny-principal"].map(str::to_owned).to_vec();
-            words.push(format!("User:{}", denied_user(i)));
-            words.extend(["--operation".to_owned(), (*operation).to_owned()]);
-            words.extend([(*resource).to_owned(), self.name_of(resource, name)]);
-            if *resource == "--transactional-id" {
-                words.extend(["--resource-pattern-type", "prefixed"].map(str::to_owned));
-            }
-            tools.push(words);
+        assert!(printed.status.success() && commands.lines().count() > 8, "{commands}");
+        let denied = (0..DENIALS.len()).map(|i| format!("User:{}", denied_user(i)));
+        let others: Vec<String> = std::iter::once(SUBJECT.to_owned()).chain(denied).collect();
+        let (before, last) = commands.trim_end().rsplit_once('\n').unwrap();
+        let mut acls: Vec<Acl> = before.lines().flat_map(|line| Acl::of_command(line, None)).collect();
+        for other in &others {
+            acls.extend(commands.lines().flat_map(|line| Acl::of_command(line, Some(other))));
         }
-        // Each is a Java of its own, which takes a second.
+        for (i, (operation, resource, name)) in DENIALS.iter().enumerate() {
+            let name = self.name_of(resource, name);
+            acls.push(Acl::denial(
+                &format!("User:{}", denied_user(i)),
+                operation,
+                resource,
+                &name,
+            ));
+        }
+        acls::create(self.broker.bootstrap(), &acls);
+        let words = last.split(' ').skip(3).map(|word| word.trim_matches('\'').to_owned());
         let server = ["--bootstrap-server".to_owned(), self.broker.bootstrap().to_owned()];
-        std::thread::scope(|scope| {
-            for part in tools.chunks(tools.len().div_ceil(3)) {
-                let server = &server;
-                scope.spawn(move || {
-                    for words in part {
-                        let all: Vec<String> = server.iter().chain(words).cloned().collect();
-                        self.broker.tool("org.apache.kafka.tools.AclCommand", &all);
-                    }
-                });
-            }
-        });
+        let words: Vec<String> = server.into_iter().chain(words).collect();
+        self.broker.tool("org.apache.kafka.tools.AclCommand", &words);
     }
 
-    /// The full name of a resource of [`super::secure::DENIALS`].
+    /// The full name of a resource of [`DENIALS`].
     pub fn name_of(&self, resource: &str, name: &str) -> String {
         match resource {
             "--topic" => format!("{}{name}", self.prefix),
@@ -210,13 +198,6 @@ pub fn assert_no_secret(what: &str, text: &str) {
     for secret in [PASSWORD, "not-it-at-all", "PRIVATE KEY"] {
         assert!(!text.contains(secret), "{what} tells a secret:\n{text}");
     }
-}
-
-/// The words of a printed `kafka-acls.sh` command behind its server; a quoted word has no spaces in it.
-fn words_of_acl_command(line: &str) -> Vec<String> {
-    let mut words = line.split(' ').map(|word| word.trim_matches('\'').to_owned());
-    assert_eq!(words.next().as_deref(), Some("kafka-acls.sh"), "{line}");
-    words.skip(2).collect()
 }
 
 fn secured_properties(plain: &str, folder: &Path, port: u16, scram_port: u16, mtls_port: u16) -> String {

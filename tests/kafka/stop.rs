@@ -17,7 +17,11 @@ const PARTS: usize = 40;
 /// The records of the incident among those of healthy hosts, about [`RECORDS`] in all, by topic.
 fn crowd() -> Vec<(String, Outgoing)> {
     let mut rows = golden("leak_then_down");
-    let calm: Vec<_> = rows.iter().filter(|(_, _, r)| r.key.as_deref() == Some(b"web-2")).cloned().collect();
+    let calm: Vec<_> = rows
+        .iter()
+        .filter(|(_, _, r)| r.key.as_deref() == Some(b"web-2"))
+        .cloned()
+        .collect();
     for host in 0..RECORDS / calm.len() {
         rows.extend(calm.iter().map(|(at, topic, record)| {
             let text = std::str::from_utf8(record.value.as_deref().unwrap()).unwrap();
@@ -50,7 +54,9 @@ fn a_stop_under_load_is_in_time_and_nothing_is_lost_or_doubled() {
     let victim = stopped.start("a");
     let records = |p: &crate::process::Foreshock| {
         let (_, text) = p.get("/metrics").expect("metrics are served");
-        let line = text.lines().find_map(|l| l.strip_prefix("foreshock_records_total ").map(str::to_owned));
+        let line = text
+            .lines()
+            .find_map(|l| l.strip_prefix("foreshock_records_total ").map(str::to_owned));
         line.expect("a counter").parse::<f64>().expect("a number")
     };
     std::thread::scope(|scope| {

@@ -353,6 +353,52 @@ mod tests {
         }
     }
 
+    /// Names of our metrics in a text, without labels.
+    fn named(text: &str) -> std::collections::BTreeSet<String> {
+        let is_part = |c: char| c.is_ascii_alphanumeric() || c == '_';
+        text.match_indices("foreshock_")
+            .filter(|(at, _)| !text[..*at].ends_with(is_part))
+            .map(|(at, _)| text[at..].chars().take_while(|c| is_part(*c)).collect())
+            .collect()
+    }
+
+    #[test]
+    fn the_runbook_has_every_metric_and_nothing_names_another() {
+        let vitals = Vitals::new(1);
+        let report = EpochReport::Committed {
+            counters: Box::default(),
+            series: 0,
+            entities: 0,
+            snapshot_bytes: 0,
+            tick: None,
+        };
+        vitals.observe(0, report);
+        let text = vitals.prometheus();
+        let families = text
+            .lines()
+            .filter_map(|l| l.strip_prefix("# TYPE ")?.split(' ').next());
+        let exported: std::collections::BTreeSet<String> = families.map(str::to_owned).collect();
+        assert!(exported.len() > 40, "{exported:?}");
+        let runbook = include_str!("../../../docs/runbook.md");
+        assert_eq!(named(runbook), exported, "docs/runbook.md");
+        let alerts = include_str!("../../../deploy/alerts.yml");
+        let unknown: Vec<_> = named(alerts).difference(&exported).cloned().collect();
+        assert_eq!(unknown, [""; 0], "deploy/alerts.yml");
+        // Each alert says what to do, and nothing is said of an alert that there is not.
+        let names = |text: &str, begin: &str, end: char| -> std::collections::BTreeSet<String> {
+            let found = text.lines().filter_map(|l| l.trim().strip_prefix(begin));
+            found
+                .filter_map(|l| l.split(end).next().map(|n| n.trim_end_matches('.').to_owned()))
+                .collect()
+        };
+        let alerted = names(alerts, "- alert: ", ' ');
+        assert!(alerted.len() > 8, "{alerted:?}");
+        assert_eq!(
+            names(runbook, "**Foreshock", '*'),
+            names(alerts, "- alert: Foreshock", ' ')
+        );
+    }
+
     /// Every sample has a HELP and a TYPE line right before its family, and a family comes once.
     #[test]
     fn the_exposition_is_well_formed() {

@@ -32,21 +32,27 @@ pub enum Cause {
 }
 
 impl Cause {
-    /// What the client's words come to; `None` for what passes by itself.
+    /// What the client's words come to: its codes tell little.
     fn of(error: &KafkaError, reason: &str) -> Self {
         let says = |words: &[&str]| words.iter().any(|word| reason.contains(word));
         match error.rdkafka_error_code() {
-            Some(RDKafkaErrorCode::Authentication | RDKafkaErrorCode::SaslAuthenticationFailed) => Self::Credentials,
-            Some(RDKafkaErrorCode::UnsupportedSASLMechanism) => Self::Credentials,
-            Some(RDKafkaErrorCode::SSL) if says(&["wrong version number", "packet length too long"]) => Self::Protocol,
-            Some(RDKafkaErrorCode::SSL)
-                if says(&["certificate verify failed", "broker certificate", "unable to get"]) =>
+            Some(
+                RDKafkaErrorCode::Authentication
+                | RDKafkaErrorCode::SaslAuthenticationFailed
+                | RDKafkaErrorCode::UnsupportedSASLMechanism,
+            ) => Self::Credentials,
+            // Its own guess at which listener it met, or TLS that reads something else.
+            _ if says(&[
+                "security.protocol",
+                "listener?",
+                "wrong version number",
+                "packet length too long",
+            ]) =>
             {
-                Self::Certificate
+                Self::Protocol
             }
-            Some(RDKafkaErrorCode::SSL) if says(&["alert"]) => Self::OwnCertificate,
+            _ if says(&["alert"]) && says(&["certificate", "unknown ca"]) => Self::OwnCertificate,
             Some(RDKafkaErrorCode::SSL) => Self::Certificate,
-            _ if says(&["security.protocol", "SSL listener", "SASL_"]) => Self::Protocol,
             _ => Self::Silence,
         }
     }
@@ -144,7 +150,11 @@ impl rdkafka::ClientContext for Heard {
         tracing::debug!(target: "librdkafka", ?level, facility, "{line}");
         if facility == "FAIL" {
             let is_tls = line.contains("SSL") || line.contains("certificate");
-            let code = if is_tls { RDKafkaErrorCode::SSL } else { RDKafkaErrorCode::BrokerTransportFailure };
+            let code = if is_tls {
+                RDKafkaErrorCode::SSL
+            } else {
+                RDKafkaErrorCode::BrokerTransportFailure
+            };
             // Behind the name of the client's own thread.
             let reason = line.split_once("]: ").map_or(line, |(_, reason)| reason);
             self.hear(Cause::of(&KafkaError::Global(code), reason), reason);
@@ -214,6 +224,11 @@ mod tests {
                 down,
                 "Disconnected: connecting to a SSL listener? (after 3ms in state APIVERSION_QUERY)",
                 Cause::Protocol,
+            ),
+            (
+                down,
+                "Receive failed: error:0A000412:SSL routines::ssl/tls alert bad certificate: SSL alert number 42",
+                Cause::OwnCertificate,
             ),
             (
                 down,

@@ -15,6 +15,7 @@ use rdkafka::{Offset, TopicPartitionList};
 use crate::contact::Unreached;
 use crate::member::{Lag, Member, Rebalanced, topic_id};
 use crate::reader::partitions_of;
+use crate::rights::Rights;
 use crate::settings::{Delivery, LogSettings};
 use crate::state;
 
@@ -39,6 +40,9 @@ pub enum LogError {
     /// No broker answers, or none lets this program in.
     #[error(transparent)]
     Unreached(Unreached),
+    /// Rights are missing. Never empty.
+    #[error("the brokers deny {}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
+    Denied(Vec<Rights>),
     /// Brokers, rights or topics.
     #[error("{what}: {error}")]
     Broker {
@@ -56,7 +60,11 @@ impl LogError {
     /// Whether the brokers deny a right.
     #[must_use]
     pub fn is_denied(&self) -> bool {
-        matches!(self, Self::Broker { error, .. } if is_denied(error))
+        match self {
+            Self::Denied(_) => true,
+            Self::Broker { error, .. } => is_denied(error),
+            _ => false,
+        }
     }
 }
 

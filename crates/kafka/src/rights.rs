@@ -66,6 +66,13 @@ impl Rights {
         }
     }
 
+    /// The same without what `check` alone needs; `None` where nothing is left.
+    #[must_use]
+    pub fn to_run(mut self) -> Option<Self> {
+        self.operations.remove(&Operation::DescribeConfigs);
+        (!self.operations.is_empty()).then_some(self)
+    }
+
     /// The command that grants them. `principal` is as the brokers see this program: `User:foreshock`.
     #[must_use]
     pub fn grant(&self, servers: &str, principal: &str) -> String {
@@ -106,18 +113,15 @@ pub fn needed(topics: &Topics, group: &str, delivery: Delivery) -> Vec<Rights> {
         .iter()
         .map(|t| topic(t, &[Read, DescribeConfigs]))
         .collect();
-    // In the order in which `check` shows topics.
-    for internal in [&topics.signals, &topics.state] {
-        all.push(topic(internal, &[Read, Write, DescribeConfigs]));
-    }
-    for output in [
-        &topics.anomalies,
-        &topics.failures,
-        &topics.ledger,
-        &topics.dead_letters,
-    ] {
-        all.push(topic(output, &[Write, DescribeConfigs]));
-    }
+    let ours: [(&str, &[Operation]); 6] = [
+        (&topics.anomalies, &[Write, DescribeConfigs]),
+        (&topics.failures, &[Write, DescribeConfigs]),
+        (&topics.signals, &[Read, Write, DescribeConfigs]),
+        (&topics.ledger, &[Write, DescribeConfigs]),
+        (&topics.dead_letters, &[Write, DescribeConfigs]),
+        (&topics.state, &[Read, Write, DescribeConfigs]),
+    ];
+    all.extend(ours.map(|(name, operations)| topic(name, operations)));
     all.push(Rights::of(Resource::Group(group.to_owned()), &[Read]));
     if delivery == Delivery::ExactlyOnce {
         all.push(Rights::of(Resource::TransactionalIds(format!("{group}-")), &[Write]));
@@ -157,7 +161,7 @@ mod tests {
                 "{begin} --operation Write --transactional-id g- --resource-pattern-type prefixed"
             ))
         );
-        assert_eq!(all[1].to_string(), "Read, Write, DescribeConfigs on topic s");
+        assert_eq!(all[3].to_string(), "Read, Write, DescribeConfigs on topic s");
     }
 
     #[test]

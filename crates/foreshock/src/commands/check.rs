@@ -493,6 +493,73 @@ mod tests {
         }
     }
 
+    /// The list of rights in the runbook is what the command prints.
+    #[test]
+    fn the_runbook_has_the_rights_that_are_printed() {
+        let text = "[kafka]\nbrokers = [\"kafka-1:9093\", \"kafka-2:9093\"]\nsecurity = \"sasl_ssl\"\n\
+                    sasl = { mechanism = \"SCRAM-SHA-512\", username = \"foreshock\", password_env = \"NONE\" }\n\
+                    [[source]]\ntopic = \"metrics\"\nformat = \"plain_json\"\n";
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("foreshock.toml");
+        std::fs::write(&path, text).unwrap();
+        let printed = acls(&Config::load(&path, Secrets::Leave).unwrap());
+        let runbook = include_str!("../../../../docs/runbook.md");
+        let listed: String = runbook
+            .lines()
+            .filter(|l| l.starts_with("kafka-acls.sh"))
+            .map(|l| format!("{l}\n"))
+            .collect();
+        assert_eq!(listed, printed);
+    }
+
+    #[test]
+    fn what_the_brokers_deny_is_added_to_what_was_found() {
+        use Standing::{Fail, Ok as Good};
+        let text = "[kafka]\nbrokers = \"b:1\"\n[[source]]\ntopic = \"m\"\nformat = \"plain_json\"\n";
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("foreshock.toml");
+        std::fs::write(&path, text).unwrap();
+        let config = Config::load(&path, Secrets::Leave).unwrap();
+        let denied = |operations: &[Operation]| Rights {
+            on: Resource::Topic("m".into()),
+            operations: operations.iter().copied().collect(),
+        };
+        let cases = [
+            (
+                "one right",
+                &[Operation::Read][..],
+                true,
+                Fail,
+                "1 partition; the brokers deny Read",
+            ),
+            (
+                "settings alone",
+                &[Operation::DescribeConfigs],
+                true,
+                Good,
+                "1 partition",
+            ),
+            (
+                "not even to be seen",
+                &[Operation::Read, Operation::DescribeConfigs],
+                false,
+                Fail,
+                "the brokers deny Read, DescribeConfigs",
+            ),
+        ];
+        for (name, operations, is_seen, standing, text) in cases {
+            let mut finding = Finding::new(Good, "m", "1 partition");
+            deny(&mut finding, &denied(operations), is_seen, &config);
+            assert_eq!((finding.standing, finding.text.as_str()), (standing, text), "{name}");
+            assert!(
+                finding
+                    .command
+                    .is_some_and(|c| c.contains("--operation") && c.ends_with("--topic m")),
+                "{name}"
+            );
+        }
+    }
+
     #[test]
     fn the_table_aligns_and_ends_with_the_commands() {
         let mut fail = Finding::new(Standing::Fail, "long-name", "gone");
