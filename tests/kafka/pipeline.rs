@@ -68,7 +68,7 @@ impl Incident {
     }
 }
 
-fn has(events: &[Value], kind: &str, event: &str, entity: &str) -> bool {
+pub fn has(events: &[Value], kind: &str, event: &str, entity: &str) -> bool {
     events
         .iter()
         .any(|e| e["kind"] == kind && e["event"] == event && e["entity"] == entity)

@@ -13,6 +13,8 @@ use crate::settings::ConnectionSettings;
 const ANSWER_MAX: Duration = Duration::from_secs(15);
 /// One question; between two the client tells what it heard.
 const QUESTION: Duration = Duration::from_millis(500);
+/// For what the client has to say between two questions: with less time a poll tells one thing only.
+const LISTENING: Duration = Duration::from_millis(50);
 /// What is heard for so long is no broker that only just starts.
 const CERTAIN: Duration = Duration::from_secs(2);
 
@@ -180,8 +182,8 @@ pub(crate) fn ask(
             Ok(_) => KafkaError::MetadataFetch(RDKafkaErrorCode::BrokerNotAvailable),
             Err(error) => error,
         };
-        // Nothing is assigned, so that a poll brings no record but what the client has to say.
-        while consumer.poll(Duration::ZERO).is_some() {}
+        // Nothing is assigned, so that a poll brings no record: it waits, and meanwhile tells all that the client has to say.
+        drop(consumer.poll(LISTENING));
         let heard = consumer.context().gravest();
         let is_certain = heard.as_ref().is_some_and(|h| h.cause != Cause::Silence) && began.elapsed() > CERTAIN;
         if is_certain || began.elapsed() > ANSWER_MAX {

@@ -7,7 +7,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{CStr, CString, c_char, c_int};
-use std::ptr::{null, null_mut};
+use std::ptr::null_mut;
 use std::time::Duration;
 
 use rdkafka::admin::AdminClient;
@@ -224,7 +224,7 @@ unsafe fn allowed(
     n: usize,
 ) -> Option<BTreeSet<Operation>> {
     use ffi::rd_kafka_AclOperation_t as Acl;
-    let code = if error == null() {
+    let code = if error.is_null() {
         RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR
     } else {
         // SAFETY: it lives.

@@ -31,7 +31,7 @@ fn input(place: u16) -> TopicPartition {
     }
 }
 
-fn engine() -> Engine {
+fn config() -> EngineConfig {
     let source = |topic: &str, format| SourceConfig {
         topic: topic.into(),
         format,
@@ -43,7 +43,15 @@ fn engine() -> Engine {
     let rules = Rules::new(&FailureConfig::default()).expect("rules without any");
     let mut config = EngineConfig::new(sources, rules);
     config.signals_partitions = 1;
-    Engine::new(Arc::new(config))
+    config
+}
+
+fn engine() -> Engine {
+    thread_local! {
+        /// Rules hold regular expressions, which take longer to compile than a snapshot to read.
+        static CONFIG: Arc<EngineConfig> = Arc::new(config());
+    }
+    Engine::new(CONFIG.with(Arc::clone))
 }
 
 /// Owns `of` from `snapshot` on; whether that was taken up.
