@@ -69,6 +69,12 @@ impl Broker {
     /// # Panics
     /// Where there is no Java or Maven, or the broker does not come up in 90 s.
     pub fn own() -> Option<Self> {
+        Self::with(&properties, &[])
+    }
+
+    /// The same with settings of one's own: `settings` is told the folder, the plain listener's port, which this program
+    /// uses, and the controller's. `format` are further words for `StorageTool format`.
+    pub fn with(settings: &dyn Fn(&Path, u16, u16) -> String, format: &[String]) -> Option<Self> {
         static STARTED: AtomicU32 = AtomicU32::new(0);
         if is_skipped() {
             return None;
@@ -80,7 +86,7 @@ impl Broker {
         let [port, controller_port] = free_ports();
         fs::write(
             folder.join("server.properties"),
-            properties(&folder, port, controller_port),
+            settings(&folder, port, controller_port),
         )
         .expect("its settings");
         fs::write(folder.join("log4j2.properties"), include_str!("log4j2.properties")).expect("its log's settings");
@@ -89,7 +95,7 @@ impl Broker {
             jars,
             guard: Mutex::new(None),
         };
-        node.format();
+        node.format(format);
         let broker = Self {
             bootstrap: format!("127.0.0.1:{port}"),
             node: Some(node),
@@ -114,6 +120,25 @@ impl Broker {
             .set("reconnect.backoff.ms", "50")
             .set("reconnect.backoff.max.ms", "500");
         config
+    }
+
+    /// Runs one of Kafka's tools by the name of its class, and gives what it printed.
+    ///
+    /// # Panics
+    /// Where it fails.
+    pub fn tool(&self, class: &str, words: &[String]) -> String {
+        let java = self.own_node().java();
+        let mut command = Command::new(&java[0]);
+        command.args(&java[1..]).arg(class).args(words).stdin(Stdio::null());
+        let output = command.output().expect("java runs");
+        let said = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        assert!(
+            output.status.success(),
+            "{class} {words:?}: {}{}",
+            said(&output.stdout),
+            said(&output.stderr)
+        );
+        said(&output.stdout)
     }
 
     /// Kills the broker as `kill -9` does; its data stay. Clients see a closed port until [`Broker::start`].
@@ -181,7 +206,7 @@ impl Node {
         self.folder.join("server.properties").display().to_string()
     }
 
-    fn format(&self) {
+    fn format(&self, further: &[String]) {
         let java = self.java();
         let tool = [
             "kafka.tools.StorageTool",
@@ -194,6 +219,7 @@ impl Node {
         let output = Command::new(&java[0])
             .args(&java[1..])
             .args(tool)
+            .args(further)
             .stdin(Stdio::null())
             .output();
         let output = output.expect("java runs");
@@ -315,7 +341,7 @@ pub fn free_ports<const N: usize>() -> [u16; N] {
 
 /// Settings for one small broker that is its own controller, with internal topics small enough to come up at once, and a
 /// session short enough that a killed broker may register anew soon.
-fn properties(folder: &Path, port: u16, controller_port: u16) -> String {
+pub fn properties(folder: &Path, port: u16, controller_port: u16) -> String {
     let data = folder.join("data");
     format!(
         "process.roles=broker,controller

@@ -13,7 +13,7 @@ use crate::topics::{Incoming, Outgoing, Topics};
 const PATIENCE: Duration = Duration::from_secs(240);
 
 /// Input records of a golden case with their topic, in order of time.
-fn golden(case: &str) -> Vec<(i64, String, Outgoing)> {
+pub fn golden(case: &str) -> Vec<(i64, String, Outgoing)> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("../../tests/golden")
         .join(case)
@@ -38,19 +38,19 @@ fn golden(case: &str) -> Vec<(i64, String, Outgoing)> {
 }
 
 /// Metrics of two hosts, one of which leaks and goes down, and logs of two databases, one of which dies.
-struct Incident {
+pub struct Incident {
     rows: Vec<(i64, String, Outgoing)>,
 }
 
 impl Incident {
-    fn new() -> Self {
+    pub fn new() -> Self {
         let mut rows = golden("leak_then_down");
         rows.extend(golden("new_lines_then_fatal"));
         rows.sort_by_key(|(at, ..)| *at);
         Self { rows }
     }
 
-    fn create_inputs(topics: &Topics<'_>) -> String {
+    pub fn create_inputs(topics: &Topics<'_>) -> String {
         let (metrics, logs) = (topics.create("metrics", 2, &[]), topics.create("logs", 1, &[]));
         format!(
             "[[source]]\ntopic = \"{metrics}\"\nformat = \"plain_json\"\n\n[[source]]\ntopic = \"{logs}\"\n\
@@ -59,7 +59,7 @@ impl Incident {
     }
 
     /// Sends the part of the incident between two shares of its length.
-    fn send(&self, topics: &Topics<'_>, from: f64, to: f64) {
+    pub fn send(&self, topics: &Topics<'_>, from: f64, to: f64) {
         let place = |share: f64| (share * self.rows.len() as f64).round() as usize;
         for topic in ["metrics", "logs"] {
             let part = self.rows[place(from)..place(to)].iter().filter(|(_, t, _)| t == topic);
@@ -68,14 +68,14 @@ impl Incident {
     }
 }
 
-fn has(events: &[Value], kind: &str, event: &str, entity: &str) -> bool {
+pub fn has(events: &[Value], kind: &str, event: &str, entity: &str) -> bool {
     events
         .iter()
         .any(|e| e["kind"] == kind && e["event"] == event && e["entity"] == entity)
 }
 
 /// Both failures are over: what comes before them is decided as well.
-fn complete(events: &[Value]) -> bool {
+pub fn complete(events: &[Value]) -> bool {
     has(events, "failure", "resolve", "web-1") && has(events, "failure", "open", "db-1")
 }
 

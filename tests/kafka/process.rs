@@ -122,6 +122,11 @@ impl Foreshock {
             .unwrap_or_default()
     }
 
+    /// Where it writes its standard error.
+    pub fn stderr_file(&self) -> PathBuf {
+        self.stderr.clone()
+    }
+
     fn last_stderr(&self) -> String {
         let all = self.stderr();
         let lines: Vec<&str> = all.lines().collect();

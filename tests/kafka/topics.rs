@@ -101,6 +101,14 @@ impl<'a> Topics<'a> {
         }
     }
 
+    /// Topics that are there already, under this prefix.
+    pub fn with_prefix(broker: &'a Broker, prefix: &str) -> Self {
+        Self {
+            broker,
+            prefix: prefix.to_owned(),
+        }
+    }
+
     /// The prefix, for consumer groups and transactional ids.
     pub fn prefix(&self) -> &str {
         &self.prefix

@@ -21,7 +21,7 @@ macro_rules! counters {
 }
 
 counters! {
-    /// Records applied, silent replay included.
+    /// Records applied, but for silent replay.
     records,
     /// Records replayed silently after a restore.
     records_replayed,

@@ -6,6 +6,7 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 
 use foreshock_domain::text::is_unprintable;
+use foreshock_kafka::{Cause, ConnectionSettings, Unreached};
 
 use crate::screen::{Paint, Style};
 
@@ -59,6 +60,16 @@ impl CommandError {
     /// Files or brokers: what was tried, and what the system says.
     pub fn io(what: impl fmt::Display, error: impl fmt::Display) -> Self {
         Self::new(Exit::Io, format!("{what}: {error}"))
+    }
+
+    /// Brokers that do not answer, or do not let this program in: then the configuration must change.
+    pub fn unreached(connection: &ConnectionSettings, error: &Unreached) -> Self {
+        let exit = if error.cause == Cause::Silence {
+            Exit::Io
+        } else {
+            Exit::Config
+        };
+        Self::new(exit, format!("{}: {error}", connection.servers())).expected(error.cause.help())
     }
 
     /// What writing to standard output ended with. A reader that went away (`| head`) is no error.

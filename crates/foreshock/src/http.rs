@@ -1,14 +1,12 @@
 //! `/livez`, `/readyz` and `/metrics` over HTTP/1.1, on a thread of its own so that a busy pipeline does not silence it.
 //!
-//! Bounded: at most [`CONNECTIONS_MAX`] connections at a time, each closed after [`CONNECTION_LIFE`] whatever it does, and
-//! headers of at most a few hundred kilobytes (hyper's own limit); bodies are never read. Without a password on purpose:
-//! it listens on this machine alone unless told otherwise, and tells numbers, never data.
+//! Bounded: at most [`CONNECTIONS_MAX`] connections at a time, each closed after [`CONNECTION_LIFE`] whatever it does, a request's
+//! head of at most [`HEAD_BYTES_MAX`] bytes that is there within [`HEAD_TIME`]; bodies are never read. Without a password on
+//! purpose: it listens on this machine alone unless told otherwise, and tells numbers and names of topics, never data.
 
 use std::io;
 use std::net::SocketAddr;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -17,11 +15,12 @@ use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
 use axum::routing::get;
-use axum::serve::Listener;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
-use tokio::time::Sleep;
+use tokio::sync::{Semaphore, oneshot};
+use tokio::time::{sleep, timeout};
 
 use crate::vitals::Vitals;
 
@@ -29,8 +28,14 @@ use crate::vitals::Vitals;
 const CONNECTIONS_MAX: usize = 64;
 /// Long enough for a scrape over a bad line, short enough that idle and trickling connections can't starve a probe.
 const CONNECTION_LIFE: Duration = Duration::from_secs(10);
+/// A head of request that is not whole by then never will be.
+const HEAD_TIME: Duration = Duration::from_secs(5);
+/// Of request line and headers together: a browser with all its cookies sends less.
+const HEAD_BYTES_MAX: usize = 16 * 1024;
 /// For answers that are on their way when the service stops.
 const SHUTDOWN: Duration = Duration::from_secs(2);
+/// After the system gave no connection, for want of file handles.
+const RESPITE: Duration = Duration::from_millis(200);
 
 /// A running server; dropped, it stops.
 pub struct Server {
@@ -83,21 +88,18 @@ impl Server {
         let socket = runtime.block_on(TcpListener::bind(listen))?;
         let address = socket.local_addr()?;
         let (stop, stopped) = oneshot::channel::<()>();
-        let bounded = Bounded {
-            socket,
-            free: Arc::new(Semaphore::new(CONNECTIONS_MAX)),
-        };
         let thread = std::thread::Builder::new().name("http".into()).spawn(move || {
             runtime.block_on(async {
-                // Either the word or the end of the sender means stop.
-                let asked = async {
-                    let _ = stopped.await;
-                };
-                if let Err(error) = axum::serve(bounded, router).with_graceful_shutdown(asked).await {
-                    tracing::error!(%error, "the HTTP server ended");
+                let free = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+                tokio::select! {
+                    () = accept(&socket, router, &free) => {}
+                    // Either the word or the end of the sender means stop.
+                    _ = stopped => {}
                 }
+                drop(socket);
+                let all = u32::try_from(CONNECTIONS_MAX).unwrap_or(u32::MAX);
+                let _ = timeout(SHUTDOWN, free.acquire_many(all)).await;
             });
-            runtime.shutdown_timeout(SHUTDOWN);
         })?;
         Ok(Self {
             address,
@@ -123,72 +125,35 @@ impl Drop for Server {
     }
 }
 
-/// A listener that lets in so many at a time.
-struct Bounded {
-    socket: TcpListener,
-    free: Arc<Semaphore>,
-}
-
-impl Listener for Bounded {
-    type Io = Connection;
-    type Addr = SocketAddr;
-
-    async fn accept(&mut self) -> (Connection, SocketAddr) {
-        loop {
-            let Ok(permit) = self.free.clone().acquire_owned().await else {
-                // It is never closed; if it were, nobody could be let in any more.
-                std::future::pending::<()>().await;
-                continue;
-            };
-            let (stream, from) = Listener::accept(&mut self.socket).await;
-            let connection = Connection {
-                stream,
-                end: Box::pin(tokio::time::sleep(CONNECTION_LIFE)),
-                _permit: permit,
-            };
-            return (connection, from);
+/// Lets connections in, so many at a time, for ever.
+async fn accept(socket: &TcpListener, router: Router, free: &Arc<Semaphore>) {
+    // It is never closed: only then would there be no permit to be had.
+    while let Ok(permit) = free.clone().acquire_owned().await {
+        match socket.accept().await {
+            Ok((stream, _)) => {
+                let router = router.clone();
+                tokio::spawn(async move {
+                    serve(stream, router).await;
+                    drop(permit);
+                });
+            }
+            Err(error) => {
+                tracing::warn!(%error, "no HTTP connection can be taken");
+                sleep(RESPITE).await;
+            }
         }
     }
-
-    fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.socket.local_addr()
-    }
 }
 
-/// A connection that reads as ended when its life is over: an answer on its way is finished, nothing new begins.
-struct Connection {
-    stream: TcpStream,
-    end: Pin<Box<Sleep>>,
-    _permit: OwnedSemaphorePermit,
-}
-
-impl AsyncRead for Connection {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        if let Poll::Ready(read) = Pin::new(&mut self.stream).poll_read(cx, buf) {
-            return Poll::Ready(read);
-        }
-        ready!(self.end.as_mut().poll(cx));
-        Poll::Ready(Ok(()))
-    }
-}
-
-impl AsyncWrite for Connection {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        if let Poll::Ready(written) = Pin::new(&mut self.stream).poll_write(cx, bytes) {
-            return Poll::Ready(written);
-        }
-        // A reader that does not read.
-        ready!(self.end.as_mut().poll(cx));
-        Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
-    }
+/// Answers one connection until it ends or its life is over. What a client does wrong is its own affair.
+async fn serve(stream: TcpStream, router: Router) {
+    let mut server = http1::Builder::new();
+    server
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_TIME)
+        .max_buf_size(HEAD_BYTES_MAX);
+    let connection = server.serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
+    let _ = timeout(CONNECTION_LIFE, connection).await;
 }
 
 #[cfg(test)]
@@ -238,27 +203,132 @@ mod tests {
         assert!(gone, "nobody listens after the drop");
     }
 
+    /// What comes back for these bytes, to the end of the connection.
+    fn answer(address: SocketAddr, request: &[u8]) -> String {
+        let mut stream = std::net::TcpStream::connect(address).unwrap();
+        // The server may hang up before all is written.
+        let _ = stream.write_all(request);
+        let mut answer = Vec::new();
+        let _ = stream.read_to_end(&mut answer);
+        String::from_utf8_lossy(&answer).into_owned()
+    }
+
     #[test]
     fn hostile_requests_are_refused() {
         let (server, _) = server();
         let headers = (0..200).map(|i| format!("x{i}: y\r\n")).collect::<String>();
+        let close = "Host: x\r\nConnection: close\r\n\r\n";
+        let large = |bytes: usize| {
+            format!(
+                "GET /livez HTTP/1.1\r\nConnection: close\r\nx: {}\r\n\r\n",
+                "y".repeat(bytes)
+            )
+        };
         let cases = [
-            ("not http", "\u{16}\u{3}\u{1}\r\n\r\n".to_owned()),
-            ("too many headers", format!("GET /livez HTTP/1.1\r\n{headers}\r\n")),
+            ("not http", "\u{16}\u{3}\u{1}\r\n\r\n".to_owned(), "400"),
             (
-                "too large a header",
-                format!("GET /livez HTTP/1.1\r\nx: {}\r\n\r\n", "y".repeat(2 << 20)),
+                "too many headers",
+                format!("GET /livez HTTP/1.1\r\n{headers}\r\n"),
+                "431",
             ),
+            ("too large a header", large(2 << 20), "431"),
+            ("just too large a header", large(HEAD_BYTES_MAX), "431"),
+            ("a large one that fits", large(HEAD_BYTES_MAX / 2), "200"),
+            (
+                "too long a path",
+                format!("GET /{} HTTP/1.1\r\n{close}", "a".repeat(HEAD_BYTES_MAX)),
+                "4",
+            ),
+            (
+                "unknown path",
+                format!("GET /metrics/../etc/passwd HTTP/1.1\r\n{close}"),
+                "404",
+            ),
+            ("unknown method", format!("BREW /metrics HTTP/1.1\r\n{close}"), "405"),
+            (
+                "a method that writes",
+                format!("DELETE /metrics HTTP/1.1\r\n{close}"),
+                "405",
+            ),
+            (
+                "a body without end",
+                "POST /livez HTTP/1.1\r\nHost: x\r\nContent-Length: 99999999999\r\n\r\nabc".into(),
+                "405",
+            ),
+            ("an old version", "GET /livez HTTP/1.0\r\n\r\n".into(), "200"),
         ];
-        for (name, request) in cases {
-            let mut stream = std::net::TcpStream::connect(server.address()).unwrap();
-            // The server may hang up before all is written.
-            let _ = stream.write_all(request.as_bytes());
-            let mut answer = Vec::new();
-            let _ = stream.read_to_end(&mut answer);
-            assert!(!answer.starts_with(b"HTTP/1.1 2"), "{name}");
+        for (name, request, status) in cases {
+            let answer = answer(server.address(), request.as_bytes());
+            let found = answer.split(' ').nth(1).unwrap_or_default();
+            // A client that is still writing when the server hangs up may lose the answer, never get another.
+            let is_lost = found.is_empty() && status.starts_with('4') && request.len() > HEAD_BYTES_MAX;
+            assert!(found.starts_with(status) || is_lost, "{name}: {answer}");
         }
         assert!(ask(server.address(), "/livez").starts_with("HTTP/1.1 200"));
+    }
+
+    /// A client that sends a byte at a time holds its connection for a few seconds and no longer, and a hundred of them keep nobody out.
+    #[test]
+    fn slow_clients_are_cut_off() {
+        let (server, _) = server();
+        let at = server.address();
+        let began = std::time::Instant::now();
+        let slow: Vec<_> = (0..100)
+            .map(|_| {
+                std::thread::spawn(move || {
+                    let mut stream = std::net::TcpStream::connect(at).unwrap();
+                    stream.write_all(b"GET /livez HTTP/1.1\r\nx: ").unwrap();
+                    // Writing fails some time after the other side hung up, and reading ends at once.
+                    stream.set_read_timeout(Some(Duration::from_millis(100))).unwrap();
+                    let mut byte = [0];
+                    loop {
+                        match stream.read(&mut byte) {
+                            Err(e) if matches!(e.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => {}
+                            Ok(0) | Err(_) => return began.elapsed(),
+                            // The answer 408.
+                            Ok(_) => {}
+                        }
+                        if stream.write_all(b"y").is_err() {
+                            return began.elapsed();
+                        }
+                    }
+                })
+            })
+            .collect();
+        assert!(
+            ask(at, "/livez").starts_with("HTTP/1.1 200"),
+            "waits for their end and no longer"
+        );
+        let waited = began.elapsed();
+        // Two rounds of connections, each of which is cut off in time.
+        let longest = slow.into_iter().map(|t| t.join().unwrap()).max().unwrap();
+        assert!(longest < 3 * CONNECTION_LIFE, "held for {longest:?}");
+        assert!(waited < 2 * CONNECTION_LIFE, "answered after {waited:?}");
+    }
+
+    /// One that asks without end and never lets the line rest is cut off too.
+    #[test]
+    fn a_client_that_never_rests_is_cut_off() {
+        let (server, _) = server();
+        let mut stream = std::net::TcpStream::connect(server.address()).unwrap();
+        let mut reading = stream.try_clone().unwrap();
+        let reader = std::thread::spawn(move || io::copy(&mut reading, &mut io::sink()).unwrap_or_default());
+        let began = std::time::Instant::now();
+        let requests = b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n".repeat(64);
+        while stream.write_all(&requests).is_ok() {
+            assert!(began.elapsed() < 3 * CONNECTION_LIFE, "it goes on for ever");
+        }
+        assert!(reader.join().unwrap() > 0, "it was answered before");
+    }
+
+    #[test]
+    fn loopback_is_the_default() {
+        let text = "[kafka]\nbrokers = \"b:9092\"\n[[source]]\ntopic = \"m\"\nformat = \"plain_json\"\n";
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("foreshock.toml");
+        std::fs::write(&path, text).unwrap();
+        let config = crate::config::Config::load(&path, crate::config::Secrets::Leave).unwrap();
+        assert!(config.listen.ip().is_loopback(), "{}", config.listen);
     }
 
     #[test]

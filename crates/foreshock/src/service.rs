@@ -10,7 +10,9 @@ use std::time::{Duration, Instant};
 
 use foreshock_domain::Timestamp;
 use foreshock_engine::{Engine, EngineConfig, EpochReport, run};
-use foreshock_kafka::{KafkaLog, LogError, LogSettings, partitions};
+use foreshock_kafka::{
+    Cause, KafkaLog, LogError, LogSettings, Resource, Rights, missing_rights, needed_rights, partitions,
+};
 
 use crate::vitals::Vitals;
 
@@ -112,6 +114,7 @@ fn work(plan: &Plan, number: usize, vitals: &Arc<Vitals>, stop: &Arc<AtomicBool>
             Err(error) => error,
         };
         vitals.restarted(number);
+        explain(&error, &plan.logs[number], number, vitals);
         wait = if began.elapsed() > LIVED {
             BACKOFF.0
         } else {
@@ -127,13 +130,64 @@ fn work(plan: &Plan, number: usize, vitals: &Arc<Vitals>, stop: &Arc<AtomicBool>
     Ok(())
 }
 
+/// Says what to do about brokers that do not let this program in: waiting alone does not mend that.
+fn explain(error: &LogError, settings: &LogSettings, number: usize, vitals: &Vitals) {
+    if let LogError::Unreached(unreached) = error {
+        if unreached.cause != Cause::Silence {
+            vitals.refused(number);
+        }
+        tracing::error!(worker = number, expected = unreached.cause.help(), "{unreached}");
+    }
+    if !error.is_denied() {
+        return;
+    }
+    vitals.refused(number);
+    let asked;
+    let missing = match error {
+        LogError::Denied(missing) => missing,
+        _ => match missing_rights(&settings.connection, &needed(settings)) {
+            Ok(missing) => {
+                asked = missing;
+                &asked
+            }
+            Err(why) => {
+                tracing::warn!(worker = number, error = %why, "the brokers don't say which right is missing");
+                return;
+            }
+        },
+    };
+    for right in missing {
+        let grant = right.grant(settings.connection.servers(), &settings.connection.principal());
+        tracing::error!(worker = number, grant, "the brokers deny {right}");
+    }
+}
+
+/// The rights without which a worker can't do its work.
+fn needed(settings: &LogSettings) -> Vec<Rights> {
+    let all = needed_rights(&settings.topics, &settings.group, settings.delivery);
+    all.into_iter().filter_map(Rights::to_run).collect()
+}
+
+/// Asks for rights before the work begins: one that is missing on the topic of events would else show with the first failure, and
+/// that one would not be told. Transactional ids show by themselves.
+fn check_rights(settings: &LogSettings) -> Result<(), LogError> {
+    let mut needed = needed(settings);
+    needed.retain(|right| !matches!(right.on, Resource::TransactionalIds(_)));
+    match missing_rights(&settings.connection, &needed) {
+        Ok(missing) if missing.is_empty() => Ok(()),
+        Ok(missing) => Err(LogError::Denied(missing)),
+        Err(error) => {
+            // What matters will be refused when it is used.
+            tracing::debug!(%error, "the brokers don't say what is allowed");
+            Ok(())
+        }
+    }
+}
+
 fn once(plan: &Plan, number: usize, vitals: &Arc<Vitals>, stop: &Arc<AtomicBool>) -> Result<(), LogError> {
     let settings = plan.logs[number].clone();
-    let signals_partitions =
-        partitions(&settings.connection, &settings.topics.signals).map_err(|error| LogError::Broker {
-            what: "the signals topic can't be seen",
-            error,
-        })?;
+    let signals_partitions = partitions(&settings.connection, &settings.topics.signals)?;
+    check_rights(&settings)?;
     let clock = Arc::clone(&plan.clock);
     let shown = Arc::clone(vitals);
     let mut log = KafkaLog::join(

@@ -30,6 +30,8 @@ struct Worker {
     counters: Counters,
     epochs: u64,
     restarts: u64,
+    /// Of the restarts, those for which the brokers refused credentials, certificates or rights.
+    refusals: u64,
     last_commit: Option<Instant>,
     series: usize,
     entities: usize,
@@ -48,6 +50,7 @@ struct Sum {
     counters: Counters,
     epochs: u64,
     restarts: u64,
+    refusals: u64,
     /// Of the worker whose last commit is longest ago.
     commit_age: Option<Duration>,
     series: usize,
@@ -71,6 +74,7 @@ impl Vitals {
                 counters: Counters::default(),
                 epochs: 0,
                 restarts: 0,
+                refusals: 0,
                 last_commit: None,
                 series: 0,
                 entities: 0,
@@ -132,6 +136,14 @@ impl Vitals {
         }
     }
 
+    /// The brokers refused a worker's credentials, certificate or rights.
+    pub fn refused(&self, worker: usize) {
+        if let Some(mut w) = self.worker(worker) {
+            w.alive = Instant::now();
+            w.refusals += 1;
+        }
+    }
+
     /// Whether every loop came round within [`STALL`].
     #[must_use]
     pub fn is_alive(&self) -> bool {
@@ -173,6 +185,11 @@ impl Vitals {
             "snapshot_written_bytes_total",
             "Compressed bytes written for snapshots; what did not change is not written again.",
             sum.snapshot_written,
+        );
+        out.counter(
+            "broker_refusals_total",
+            "Times the brokers refused credentials, certificate or a right.",
+            sum.refusals,
         );
         out.gauge("series", "Series held.", sum.series);
         out.gauge("entities", "Entities held by the second stage.", sum.entities);
@@ -239,6 +256,7 @@ impl Vitals {
             sum.counters += w.counters;
             sum.epochs += w.epochs;
             sum.restarts += w.restarts;
+            sum.refusals += w.refusals;
             sum.series += w.series;
             sum.entities += w.entities;
             sum.snapshot_bytes += w.snapshot_bytes;
@@ -359,6 +377,52 @@ mod tests {
         ] {
             assert!(text.lines().any(|l| l == line), "{line}\n{text}");
         }
+    }
+
+    /// Names of our metrics in a text, without labels.
+    fn named(text: &str) -> std::collections::BTreeSet<String> {
+        let is_part = |c: char| c.is_ascii_alphanumeric() || c == '_';
+        text.match_indices("foreshock_")
+            .filter(|(at, _)| !text[..*at].ends_with(is_part))
+            .map(|(at, _)| text[at..].chars().take_while(|c| is_part(*c)).collect())
+            .collect()
+    }
+
+    #[test]
+    fn the_runbook_has_every_metric_and_nothing_names_another() {
+        let vitals = Vitals::new(1);
+        let report = EpochReport::Committed {
+            counters: Box::default(),
+            series: 0,
+            entities: 0,
+            saved: foreshock_engine::Saved::default(),
+            tick: None,
+        };
+        vitals.observe(0, report);
+        let text = vitals.prometheus();
+        let families = text
+            .lines()
+            .filter_map(|l| l.strip_prefix("# TYPE ")?.split(' ').next());
+        let exported: std::collections::BTreeSet<String> = families.map(str::to_owned).collect();
+        assert!(exported.len() > 40, "{exported:?}");
+        let runbook = include_str!("../../../docs/runbook.md");
+        assert_eq!(named(runbook), exported, "docs/runbook.md");
+        let alerts = include_str!("../../../deploy/alerts.yml");
+        let unknown: Vec<_> = named(alerts).difference(&exported).cloned().collect();
+        assert_eq!(unknown, [""; 0], "deploy/alerts.yml");
+        // Each alert says what to do, and nothing is said of an alert that there is not.
+        let names = |text: &str, begin: &str, end: char| -> std::collections::BTreeSet<String> {
+            let found = text.lines().filter_map(|l| l.trim().strip_prefix(begin));
+            found
+                .filter_map(|l| l.split(end).next().map(|n| n.trim_end_matches('.').to_owned()))
+                .collect()
+        };
+        let alerted = names(alerts, "- alert: ", ' ');
+        assert!(alerted.len() > 8, "{alerted:?}");
+        assert_eq!(
+            names(runbook, "**Foreshock", '*'),
+            names(alerts, "- alert: Foreshock", ' ')
+        );
     }
 
     /// Every sample has a HELP and a TYPE line right before its family, and a family comes once.

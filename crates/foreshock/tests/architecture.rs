@@ -30,10 +30,12 @@ const COMPARE: &str = "foreshock-compare";
 const APART: &str = "foreshock-lab";
 
 /// The lowest floor on which a package may be used, or the only crate that may.
-const IMPURE: [(&str, &[&str]); 8] = [
+const IMPURE: [(&str, &[&str]); 10] = [
     ("rdkafka", &["foreshock-kafka"]),
     ("tokio", &["foreshock"]),
     ("axum", &["foreshock"]),
+    ("hyper", &["foreshock"]),
+    ("hyper-util", &["foreshock"]),
     ("clap", &["foreshock", APART, COMPARE]),
     ("indicatif", &["foreshock", COMPARE]),
     ("anyhow", &["foreshock", APART, COMPARE]),

@@ -2,10 +2,10 @@ use std::time::Duration;
 
 use rdkafka::admin::{AdminClient, AdminOptions, ResourceSpecifier};
 use rdkafka::client::DefaultClientContext;
-use rdkafka::consumer::{BaseConsumer, Consumer};
-use rdkafka::error::KafkaError;
 use rdkafka::types::RDKafkaErrorCode;
 
+use crate::contact::{Unreached, ask};
+use crate::log::LogError;
 use crate::settings::ConnectionSettings;
 
 /// A topic as the brokers describe it.
@@ -35,10 +35,9 @@ pub struct BrokerView {
 /// Asks the brokers for these topics.
 ///
 /// # Errors
-/// When no broker answers within 15 s.
-pub async fn look(connection: &ConnectionSettings, topics: &[&str]) -> Result<BrokerView, KafkaError> {
-    let consumer: BaseConsumer = connection.client().create()?;
-    let metadata = consumer.fetch_metadata(None, Duration::from_secs(15))?;
+/// When no broker answers within 15 s, with the cause where one is known.
+pub async fn look(connection: &ConnectionSettings, topics: &[&str]) -> Result<BrokerView, Unreached> {
+    let (_consumer, metadata) = ask(connection, None)?;
     let brokers = metadata
         .brokers()
         .iter()
@@ -91,9 +90,12 @@ async fn describe(connection: &ConnectionSettings, views: &mut [TopicView]) {
 /// Number of partitions of a topic.
 ///
 /// # Errors
-/// When no broker answers within 15 s, or there is no such topic.
-pub fn partitions(connection: &ConnectionSettings, topic: &str) -> Result<u32, KafkaError> {
-    let consumer: BaseConsumer = connection.client().create()?;
-    let found = crate::reader::partitions_of(&consumer, topic)?;
+/// [`LogError::Unreached`] when no broker answers within 15 s, [`LogError::Broker`] when there is no such topic or it may not be seen.
+pub fn partitions(connection: &ConnectionSettings, topic: &str) -> Result<u32, LogError> {
+    let (consumer, _) = ask(connection, Some(topic)).map_err(LogError::Unreached)?;
+    let found = crate::reader::partitions_of(&consumer, topic).map_err(|error| LogError::Broker {
+        what: "the signals topic can't be seen",
+        error,
+    })?;
     Ok(u32::try_from(found.len()).unwrap_or(u32::MAX))
 }

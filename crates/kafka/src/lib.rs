@@ -12,22 +12,28 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::panic))]
 
 mod admin;
+mod contact;
 mod embedded;
 mod log;
 mod member;
 mod range;
 mod reader;
+mod rights;
+mod rights_held;
 mod sender;
 mod settings;
 mod state;
 
 pub use admin::{BrokerView, TopicView, look, partitions};
+pub use contact::{Cause, Unreached};
 pub use embedded::EmbeddedBroker;
 pub use log::{KafkaLog, LogError};
 pub use member::Lag;
 pub use range::{Bound, PartitionRange, RangeError, RangeRecord, open_range};
 pub use rdkafka::error::KafkaError;
 pub use reader::{Received, TopicReader};
+pub use rights::{Operation, Resource, Rights, needed as needed_rights};
+pub use rights_held::missing as missing_rights;
 pub use sender::Sender;
 pub use settings::{Cadence, ConnectionSettings, Delivery, LogSettings, Topics};
 pub use state::{Found, STATE_RECORD_BYTES, StateError, newest as newest_snapshots};

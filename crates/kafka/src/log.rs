@@ -12,8 +12,10 @@ use rdkafka::producer::{BaseRecord, DefaultProducerContext, Producer, ThreadedPr
 use rdkafka::util::Timeout;
 use rdkafka::{Offset, TopicPartitionList};
 
+use crate::contact::Unreached;
 use crate::member::{Hooks, Lag, Member, Rebalanced, topic_id};
 use crate::reader::partitions_of;
+use crate::rights::Rights;
 use crate::settings::{Delivery, LogSettings};
 use crate::state::{Saver, StateError, StateRecord};
 
@@ -37,6 +39,12 @@ pub enum LogError {
     /// A setting that the client refuses.
     #[error("the Kafka client can't be set up: {0}")]
     Setup(KafkaError),
+    /// No broker answers, or none lets this program in.
+    #[error(transparent)]
+    Unreached(Unreached),
+    /// Rights are missing. Never empty.
+    #[error("the brokers deny {}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
+    Denied(Vec<Rights>),
     /// Brokers, rights or topics.
     #[error("{what}: {error}")]
     Broker {
@@ -51,6 +59,31 @@ pub enum LogError {
     /// Stored state that this program must not touch.
     #[error("{0}")]
     State(StateError),
+}
+
+impl LogError {
+    /// Whether the brokers deny a right.
+    #[must_use]
+    pub fn is_denied(&self) -> bool {
+        match self {
+            Self::Denied(_) => true,
+            Self::Broker { error, .. } => is_denied(error),
+            _ => false,
+        }
+    }
+}
+
+/// Whether an error says that a right is missing: waiting does not mend it.
+pub(crate) fn is_denied(error: &KafkaError) -> bool {
+    matches!(
+        error.rdkafka_error_code(),
+        Some(
+            RDKafkaErrorCode::TopicAuthorizationFailed
+                | RDKafkaErrorCode::GroupAuthorizationFailed
+                | RDKafkaErrorCode::TransactionalIdAuthorizationFailed
+                | RDKafkaErrorCode::ClusterAuthorizationFailed
+        )
+    )
 }
 
 fn broker(what: &'static str) -> impl Fn(KafkaError) -> LogError {
@@ -396,6 +429,7 @@ impl Log for KafkaLog {
                 Some(Err(error @ KafkaError::MessageConsumptionFatal(_))) => {
                     return Err(broker("the consumer can't go on")(error));
                 }
+                Some(Err(error)) if is_denied(&error) => return Err(broker("a topic can't be read")(error)),
                 Some(Err(error)) => {
                     tracing::warn!(%error, "reading goes on after an error");
                     continue;

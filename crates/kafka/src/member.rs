@@ -83,7 +83,7 @@ impl Member {
         let elements = committed.elements();
         let wanted: Vec<(String, i32)> = elements.iter().map(|e| (e.topic().to_owned(), e.partition())).collect();
         let found = restore(
-            &self.settings.connection,
+            (&self.settings.connection, &self.settings.group),
             &topics.state,
             &wanted,
             below,

@@ -32,6 +32,26 @@ impl ConnectionSettings {
         }
     }
 
+    /// Where to begin, as a command line takes it.
+    #[must_use]
+    pub fn servers(&self) -> &str {
+        self.properties
+            .get("bootstrap.servers")
+            .map_or("localhost:9092", String::as_str)
+    }
+
+    /// Whom the brokers see: the user of SASL. Under TLS alone it is the certificate's subject, which only its owner can tell,
+    /// and without both it is nobody.
+    #[must_use]
+    pub fn principal(&self) -> String {
+        let has_certificate = self.properties.contains_key("ssl.certificate.location");
+        match self.properties.get("sasl.username") {
+            Some(user) => format!("User:{user}"),
+            None if has_certificate => "User:<subject of the certificate>".into(),
+            None => "User:ANONYMOUS".into(),
+        }
+    }
+
     pub(crate) fn client(&self) -> ClientConfig {
         let mut config = ClientConfig::new();
         config.set("client.id", "foreshock");

@@ -3,7 +3,10 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
-use foreshock_kafka::{BrokerView, Cadence, STATE_RECORD_BYTES, TopicView, look};
+use foreshock_kafka::{
+    BrokerView, Cadence, Operation, Resource, Rights, STATE_RECORD_BYTES, TopicView, look, missing_rights,
+    needed_rights,
+};
 
 use crate::config::{Config, Secrets};
 use crate::error::{CommandError, Exit};
@@ -23,6 +26,7 @@ const INPUT_PARTITIONS: usize = 6;
 EXAMPLES
   foreshock check --config foreshock.toml
   foreshock check --config foreshock.toml --offline      only the file, for a pipeline without brokers
+  foreshock check --config foreshock.toml --acls         the commands that grant every right it needs, and no other
 
 Exit code 0 when all is well or doubtful only, 78 when something must be changed, 74 when no broker answers.")]
 pub struct CheckArgs {
@@ -33,6 +37,10 @@ pub struct CheckArgs {
     /// Look at the file alone: no secret is read, no broker asked
     #[arg(long)]
     offline: bool,
+
+    /// Print the commands that grant the rights that are needed, and do nothing else
+    #[arg(long)]
+    acls: bool,
 }
 
 /// How a line of the table stands.
@@ -78,8 +86,15 @@ impl Finding {
 /// # Errors
 /// 78 where the file is wrong or a topic won't do, 74 where no broker answers.
 pub fn execute(args: &CheckArgs) -> Result<(), CommandError> {
-    let secrets = if args.offline { Secrets::Leave } else { Secrets::Read };
+    let secrets = if args.offline || args.acls {
+        Secrets::Leave
+    } else {
+        Secrets::Read
+    };
     let mut config = Config::load(&args.config, secrets)?;
+    if args.acls {
+        return print(&acls(&config));
+    }
     let learned = model::of_config(&mut config);
     let mut findings = vec![Finding::new(
         Standing::Ok,
@@ -96,20 +111,24 @@ pub fn execute(args: &CheckArgs) -> Result<(), CommandError> {
             .build()
             .map_err(|e| CommandError::io("brokers can't be asked", e))?;
         match runtime.block_on(look(&config.connection, &names)) {
-            Ok(view) => findings.extend(judge(&config, &topics, &view)),
+            Ok(view) => {
+                let missing = missing_rights(&config.connection, &needed(&config));
+                findings.extend(judge(&config, &topics, &view, missing.as_deref().unwrap_or_default()));
+                if let Err(error) = missing {
+                    let what = format!("the brokers don't say what is allowed: {error}");
+                    findings.push(Finding::new(Standing::Warn, "rights", what));
+                }
+            }
             Err(error) => {
-                let brokers = config.connection.properties.get("bootstrap.servers");
-                let brokers = brokers.map_or("brokers", String::as_str);
-                findings.push(Finding::new(Standing::Fail, brokers, "no answer within 15 s"));
-                unreachable = Some(CommandError::io(format!("{brokers}: no broker answers"), error));
+                let servers = config.connection.servers();
+                findings.push(Finding::new(Standing::Fail, servers, error.to_string()));
+                unreachable = Some(CommandError::unreached(&config.connection, &error));
             }
         }
     }
     print(&show(&findings, Paint::for_stdout()))?;
     if let Some(error) = unreachable {
-        return Err(error
-            .expected("a Kafka broker that this machine can reach, with `kafka.security` as the broker has it")
-            .help("-v shows what the client tried"));
+        return Err(error.help("-v shows what the client tried"));
     }
     let failed = findings.iter().filter(|f| f.standing == Standing::Fail).count();
     if failed > 0 {
@@ -164,10 +183,23 @@ fn topics(config: &Config) -> Vec<(Role, &str)> {
     topics
 }
 
-fn judge(config: &Config, topics: &[(Role, &str)], view: &BrokerView) -> Vec<Finding> {
+/// Every right that the configuration asks for.
+fn needed(config: &Config) -> Vec<Rights> {
+    needed_rights(&config.topics, &config.group, config.delivery)
+}
+
+/// The commands that grant them, a line each.
+fn acls(config: &Config) -> String {
+    let (servers, principal) = (config.connection.servers(), config.connection.principal());
+    needed(config)
+        .iter()
+        .map(|r| r.grant(servers, &principal) + "\n")
+        .collect()
+}
+
+fn judge(config: &Config, topics: &[(Role, &str)], view: &BrokerView, missing: &[Rights]) -> Vec<Finding> {
     let brokers = Finding::new(Standing::Ok, "brokers", view.brokers.join(", "));
-    let servers = config.connection.properties.get("bootstrap.servers");
-    let servers = servers.map_or("localhost:9092", String::as_str);
+    let servers = config.connection.servers();
     // Replicas that the cluster can hold; three are what a topic that matters has.
     let replicas = view.brokers.len().clamp(1, 3);
     let inputs = topics
@@ -175,11 +207,38 @@ fn judge(config: &Config, topics: &[(Role, &str)], view: &BrokerView) -> Vec<Fin
         .zip(&view.topics)
         .filter(|((role, _), _)| *role == Role::Input);
     let widest = inputs.filter_map(|(_, v)| v.partitions.as_ref().ok()).max().copied();
-    let found = topics
-        .iter()
-        .zip(&view.topics)
-        .map(|((role, _), topic)| judge_topic(*role, topic, servers, replicas, widest.unwrap_or(INPUT_PARTITIONS)));
-    std::iter::once(brokers).chain(found).collect()
+    let widest = widest.unwrap_or(INPUT_PARTITIONS);
+    let judged = topics.iter().zip(&view.topics).map(|((role, _), topic)| {
+        let mut finding = judge_topic(*role, topic, servers, replicas, widest);
+        let denied = missing.iter().find(|r| r.on == Resource::Topic(topic.name.clone()));
+        if let Some(denied) = denied {
+            deny(&mut finding, denied, topic.partitions.is_ok(), config);
+        }
+        finding
+    });
+    let apart = missing.iter().filter(|r| !matches!(r.on, Resource::Topic(_)));
+    let apart = apart.map(|denied| {
+        let mut finding = Finding::new(Standing::Ok, denied.on.to_string(), "");
+        deny(&mut finding, denied, false, config);
+        finding
+    });
+    std::iter::once(brokers).chain(judged).chain(apart).collect()
+}
+
+/// Adds what the brokers deny to what was found, or puts it in its place where nothing could be seen.
+fn deny(finding: &mut Finding, denied: &Rights, is_seen: bool, config: &Config) {
+    let names: Vec<&str> = denied.operations.iter().map(|o| o.name()).collect();
+    let text = format!("the brokers deny {}", names.join(", "));
+    // Settings that may not be read are doubtful and no more, and that is said already.
+    let is_for_check_alone = denied.operations.iter().all(|o| *o == Operation::DescribeConfigs);
+    if !is_seen {
+        finding.text = text;
+        finding.standing = Standing::Fail;
+    } else if !is_for_check_alone {
+        finding.text = format!("{}; {text}", finding.text);
+        finding.standing = Standing::Fail;
+    }
+    finding.command = Some(denied.grant(config.connection.servers(), &config.connection.principal()));
 }
 
 fn judge_topic(role: Role, topic: &TopicView, servers: &str, replicas: usize, widest: usize) -> Finding {
@@ -486,6 +545,73 @@ mod tests {
                     "{name}: {found:?}"
                 ),
             }
+        }
+    }
+
+    /// The list of rights in the runbook is what the command prints.
+    #[test]
+    fn the_runbook_has_the_rights_that_are_printed() {
+        let text = "[kafka]\nbrokers = [\"kafka-1:9093\", \"kafka-2:9093\"]\nsecurity = \"sasl_ssl\"\n\
+                    sasl = { mechanism = \"SCRAM-SHA-512\", username = \"foreshock\", password_env = \"NONE\" }\n\
+                    [[source]]\ntopic = \"metrics\"\nformat = \"plain_json\"\n";
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("foreshock.toml");
+        std::fs::write(&path, text).unwrap();
+        let printed = acls(&Config::load(&path, Secrets::Leave).unwrap());
+        let runbook = include_str!("../../../../docs/runbook.md");
+        let listed: String = runbook
+            .lines()
+            .filter(|l| l.starts_with("kafka-acls.sh"))
+            .map(|l| format!("{l}\n"))
+            .collect();
+        assert_eq!(listed, printed);
+    }
+
+    #[test]
+    fn what_the_brokers_deny_is_added_to_what_was_found() {
+        use Standing::{Fail, Ok as Good};
+        let text = "[kafka]\nbrokers = \"b:1\"\n[[source]]\ntopic = \"m\"\nformat = \"plain_json\"\n";
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("foreshock.toml");
+        std::fs::write(&path, text).unwrap();
+        let config = Config::load(&path, Secrets::Leave).unwrap();
+        let denied = |operations: &[Operation]| Rights {
+            on: Resource::Topic("m".into()),
+            operations: operations.iter().copied().collect(),
+        };
+        let cases = [
+            (
+                "one right",
+                &[Operation::Read][..],
+                true,
+                Fail,
+                "1 partition; the brokers deny Read",
+            ),
+            (
+                "settings alone",
+                &[Operation::DescribeConfigs],
+                true,
+                Good,
+                "1 partition",
+            ),
+            (
+                "not even to be seen",
+                &[Operation::Read, Operation::DescribeConfigs],
+                false,
+                Fail,
+                "the brokers deny Read, DescribeConfigs",
+            ),
+        ];
+        for (name, operations, is_seen, standing, text) in cases {
+            let mut finding = Finding::new(Good, "m", "1 partition");
+            deny(&mut finding, &denied(operations), is_seen, &config);
+            assert_eq!((finding.standing, finding.text.as_str()), (standing, text), "{name}");
+            assert!(
+                finding
+                    .command
+                    .is_some_and(|c| c.contains("--operation") && c.ends_with("--topic m")),
+                "{name}"
+            );
         }
     }
 

@@ -169,7 +169,7 @@ fn from_brokers(path: &Path, folder: Option<&Path>) -> Result<Vec<Held>, Command
         .map_err(|e| CommandError::io("brokers can't be asked", e))?;
     let view = runtime
         .block_on(look(&config.connection, &topics))
-        .map_err(|e| CommandError::io("no broker answers", e))?;
+        .map_err(|e| CommandError::unreached(&config.connection, &e))?;
     let mut wanted = Vec::new();
     let mut ids = Vec::new();
     for (place, topic) in view.topics.iter().enumerate() {
@@ -187,7 +187,7 @@ fn from_brokers(path: &Path, folder: Option<&Path>) -> Result<Vec<Held>, Command
             wanted.push((topic.name.clone(), partition));
         }
     }
-    let snapshots = newest_snapshots(&config.connection, &config.topics.state, &wanted)
+    let snapshots = newest_snapshots(&config.connection, &config.group, &config.topics.state, &wanted)
         .map_err(|e| CommandError::io(format!("topic {:?} can't be read", config.topics.state), e))?;
     let engine = Arc::new(config.engine);
     let mut all = Vec::new();

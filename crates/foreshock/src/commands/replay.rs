@@ -229,7 +229,7 @@ fn topics_exist(connection: &ConnectionSettings, inputs: &[Input]) -> Result<(),
         .map_err(|e| CommandError::io("brokers can't be asked", e))?;
     let view = runtime
         .block_on(look(connection, &names))
-        .map_err(|e| CommandError::io("no broker answers", e))?;
+        .map_err(|e| CommandError::unreached(connection, &e))?;
     for topic in &view.topics {
         if let Err(why) = &topic.partitions {
             return Err(CommandError::new(Exit::Io, format!("topic {:?}: {why}", topic.name))

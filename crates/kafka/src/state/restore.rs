@@ -11,6 +11,7 @@ use rdkafka::{Offset, TopicPartitionList};
 use super::key::{Key, home};
 use super::manifest::{Manifest, Unread};
 use super::saver::Kept;
+use crate::log::is_denied;
 use crate::reader::{Quiet, partitions_of};
 use crate::settings::ConnectionSettings;
 
@@ -68,16 +69,18 @@ type Records = BTreeMap<(i32, Key), Vec<u8>>;
 pub(crate) type Wanted = (String, i32);
 
 /// Finds the newest whole snapshots of these partitions (topic name and number), in their order. Reads their part of the state
-/// topic once, committed records only, and changes nothing.
+/// topic once, committed records only, and changes nothing: `group`, which it does not join, only names it to brokers that grant rights
+/// by group.
 ///
 /// # Errors
 /// When the brokers can't be reached, the state topic is not there, nothing comes for a minute, or a newer version wrote one.
 pub fn newest(
     connection: &ConnectionSettings,
+    group: &str,
     state_topic: &str,
     wanted: &[(String, i32)],
 ) -> Result<Vec<Found>, StateError> {
-    let found = restore(connection, state_topic, wanted, None, &|| ())?;
+    let found = restore((connection, group), state_topic, wanted, None, &|| ())?;
     Ok(found
         .into_iter()
         .map(|r| Found {
@@ -89,13 +92,13 @@ pub fn newest(
 
 /// As [`newest`]. `below`: states of this offset or later are left aside. `alive` is called while it goes on.
 pub(crate) fn restore(
-    connection: &ConnectionSettings,
+    (connection, group): (&ConnectionSettings, &str),
     state_topic: &str,
     wanted: &[Wanted],
     below: Option<i64>,
     alive: &dyn Fn(),
 ) -> Result<Vec<Restored>, StateError> {
-    let consumer = consumer(connection)?;
+    let consumer = consumer(connection, group)?;
     let partitions = partitions_of(&consumer, state_topic)?.len();
     let mut records: BTreeMap<Wanted, Records> = wanted.iter().map(|w| (w.clone(), Records::new())).collect();
     let homes: BTreeSet<i32> = wanted.iter().map(|(t, p)| home(t, *p, partitions)).collect();
@@ -124,10 +127,10 @@ pub(crate) fn restore(
     Ok(all)
 }
 
-fn consumer(connection: &ConnectionSettings) -> Result<BaseConsumer<Quiet>, KafkaError> {
+fn consumer(connection: &ConnectionSettings, group: &str) -> Result<BaseConsumer<Quiet>, KafkaError> {
     let mut config = connection.client();
     config
-        .set("group.id", "foreshock-state")
+        .set("group.id", group)
         .set("enable.auto.commit", "false")
         .set("enable.partition.eof", "true")
         .set("isolation.level", "read_committed")
@@ -164,6 +167,7 @@ fn read(
                 open.remove(&partition);
                 continue;
             }
+            Some(Err(error)) if is_denied(&error) => return Err(error.into()),
             Some(Err(error)) => {
                 tracing::debug!(%error, "reading snapshots goes on after an error");
                 continue;
