@@ -167,7 +167,7 @@ fn read(
                 open.remove(&partition);
                 continue;
             }
-            Some(Err(error)) if is_denied(&error) => return Err(error.into()),
+            Some(Err(error)) if is_denied(&error) => return Err(error),
             Some(Err(error)) => {
                 tracing::debug!(%error, "reading snapshots goes on after an error");
                 continue;
