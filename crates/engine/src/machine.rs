@@ -12,7 +12,7 @@ use crate::log::{Assignment, Epoch, Snapshot};
 use crate::record::{Destination, Output, Record, TopicId, TopicPartition};
 
 /// Raised whenever the bytes of a state change; a state of another version is not read.
-const STATE_VERSION: u16 = 7;
+const STATE_VERSION: u16 = 8;
 /// First bytes of every state.
 const STATE_MAGIC: [u8; 4] = *b"FSHK";
 
