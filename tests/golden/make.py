@@ -219,7 +219,21 @@ def deploy_of_a_pattern():
     case.write()
 
 
+def budget_slow_then_fast():
+    """Four errors in a thousand for six hours and a half: a budget that will not last. Then an outage, which burns it."""
+    case, rng = Case("budget_slow_then_fast"), random.Random(11)
+    good = bad = 0
+    for s in range(0, 27600, 60):
+        errors = 500 if 25200 <= s < 25800 else 4
+        bad, good = bad + errors, good + 1000 - errors
+        case.sample(s, "requests_ok_total", "shop-1", float(good))
+        case.sample(s, "requests_total", "shop-1", float(good + bad))
+        case.sample(s, "queue", "shop-1", 5 + rng.gauss(0, 1))
+    case.write()
+
+
 if __name__ == "__main__":
+    budget_slow_then_fast()
     deploy_of_a_pattern()
     mixed_envelopes()
     leak_then_down()

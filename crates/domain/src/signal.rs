@@ -113,7 +113,7 @@ pub enum Fact {
     Counter {
         /// Name of the rule.
         rule: Box<str>,
-        /// Whether this counts errors or everything.
+        /// Whether this counts errors (or what is good, where the rule counts that) or everything.
         errors: bool,
         /// Events in the window.
         increase: f64,

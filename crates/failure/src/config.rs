@@ -4,6 +4,7 @@ use foreshock_domain::Level;
 use serde::{Deserialize, Serialize};
 
 use crate::glob::Glob;
+use crate::openslo::OpenSloFile;
 use crate::probe::Down;
 use crate::selector::Selector;
 
@@ -19,6 +20,9 @@ pub struct FailureConfig {
     pub probe: Vec<ProbeRule>,
     /// Error budgets that burn too fast.
     pub slo: Vec<SloRule>,
+    /// Files of objectives, as [`crate::OpenSlo`] reads them. Whoever reads files puts what is in them into `slo` and leaves this
+    /// empty.
+    pub openslo: Vec<OpenSloFile>,
     /// Whether a line of level fatal, or one that a dying process or kernel writes, is a failure. Default true.
     pub fatal_lines: bool,
     /// Seconds without any cause after which a failure is over; causes that come before merge into it. Default 300.
@@ -39,6 +43,7 @@ impl Default for FailureConfig {
             log: Vec::new(),
             probe: Vec::new(),
             slo: Vec::new(),
+            openslo: Vec::new(),
             fatal_lines: true,
             cooldown_s: 300,
             forget_s: 7 * 86_400,
@@ -105,8 +110,12 @@ pub struct SloRule {
     pub name: String,
     /// Share of events that must be good, such as 0.999; above 0 and below 1.
     pub objective: f64,
-    /// Counters of bad events, such as `http_requests_total{code=~"5.."}`; summed over the entity.
-    pub errors: Selector,
+    /// Counters of bad events, such as `http_requests_total{code=~"5.."}`; summed over the entity. Either this or `good`.
+    #[serde(default)]
+    pub errors: Option<Selector>,
+    /// Counters of good events, where those are counted: what of all events is not good is bad.
+    #[serde(default)]
+    pub good: Option<Selector>,
     /// Counters of all events; summed over the entity.
     pub total: Selector,
     /// Events in the long window below which nothing is said. Default 100.
@@ -119,7 +128,12 @@ const fn windows_default() -> u32 {
 }
 
 const fn min_events_default() -> u64 {
-    100
+    SloRule::MIN_EVENTS
+}
+
+impl SloRule {
+    /// Events in the long window below which nothing is said, where the rule does not say.
+    pub const MIN_EVENTS: u64 = 100;
 }
 
 #[cfg(test)]
@@ -146,7 +160,7 @@ mod tests {
         let c = &file.failure;
         assert_eq!(
             (c.heartbeat.len(), c.probe.len(), c.slo.len(), c.log.len()),
-            (2, 1, 1, 1)
+            (2, 1, 2, 1)
         );
         // What the page calls the default is the default.
         let default = FailureConfig::default();

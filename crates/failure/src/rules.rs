@@ -10,7 +10,7 @@ use crate::watch::{SeriesWatch, WatchRole, WatchWindow};
 /// Rules of all kinds together.
 const RULES_MAX: usize = 256;
 /// Bytes of a rule's name.
-const NAME_BYTES_MAX: usize = 64;
+pub(crate) const NAME_BYTES_MAX: usize = 64;
 /// Longest time that a rule may name, in seconds: 30 days.
 const SECONDS_MAX: u64 = 30 * 86_400;
 /// Most windows in a row that a probe rule may ask for.
@@ -31,6 +31,10 @@ impl Rules {
     /// The first rule that can't be used, by the path of its key below `failure`.
     pub fn new(config: &FailureConfig) -> Result<Self, RuleError> {
         check_names(config)?;
+        if !config.openslo.is_empty() {
+            let expected = "what is in the files, in `failure.slo`";
+            return Err(RuleError::new("failure.openslo", "files that nobody read", expected));
+        }
         check_seconds("failure.cooldown_s", config.cooldown_s)?;
         check_seconds("failure.forget_s", config.forget_s)?;
         check_seconds("failure.horizon_s", config.horizon_s)?;
@@ -57,6 +61,18 @@ impl Rules {
                     key,
                     rule.objective.to_string(),
                     "a share above 0 and below 1, such as 0.999",
+                ));
+            }
+            if rule.errors.is_some() == rule.good.is_some() {
+                let found = if rule.good.is_some() {
+                    "both of `errors` and `good`"
+                } else {
+                    "neither `errors` nor `good`"
+                };
+                return Err(RuleError::new(
+                    format!("failure.slo[{i}]"),
+                    found,
+                    "one of `errors` and `good`",
                 ));
             }
         }
@@ -89,7 +105,10 @@ impl Rules {
             WatchRole::Probe,
         );
         watch(
-            &mut c.slo.iter().map(|r| r.errors.matches(name, labels)),
+            &mut c.slo.iter().map(|r| {
+                let part = r.errors.as_ref().or(r.good.as_ref());
+                part.is_some_and(|s| s.matches(name, labels))
+            }),
             WatchRole::Errors,
         );
         watch(
@@ -313,7 +332,8 @@ mod tests {
             slo: vec![SloRule {
                 name: "http".into(),
                 objective: 0.999,
-                errors: selector("http_requests_total{code=~\"5..\"}"),
+                errors: Some(selector("http_requests_total{code=~\"5..\"}")),
+                good: None,
                 total: selector("http_requests_total"),
                 min_events: 100,
             }],

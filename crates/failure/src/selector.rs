@@ -204,21 +204,24 @@ impl<'a> Cursor<'a> {
         })
     }
 
-    /// Text in double quotes; a backslash keeps the quote or backslash after it, as Prometheus does.
+    /// Text in quotes, as Prometheus writes it: in double or single ones a backslash keeps the quote or backslash after it, in
+    /// backticks everything is itself.
     fn quoted(&mut self) -> Result<String, SelectorError> {
-        if !self.take("\"") {
+        let quote = self.rest().chars().next().filter(|c| matches!(c, '"' | '\'' | '`'));
+        let Some(quote) = quote else {
             return Err(self.error("no quoted value"));
-        }
+        };
+        self.at += quote.len_utf8();
         let mut value = String::new();
         let mut chars = self.rest().char_indices();
         while let Some((i, c)) = chars.next() {
             match c {
-                '"' => {
+                c if c == quote => {
                     self.at += i + 1;
                     return Ok(value);
                 }
-                '\\' => match chars.next() {
-                    Some((_, kept @ ('"' | '\\'))) => value.push(kept),
+                '\\' if quote != '`' => match chars.next() {
+                    Some((_, kept)) if kept == quote || kept == '\\' => value.push(kept),
                     // Kept as written, so that `\d` needs no second backslash.
                     Some((_, other)) => value.extend(['\\', other]),
                     None => break,
@@ -258,11 +261,13 @@ mod tests {
             ("up{missing=\"\"}", true),
             ("up{missing!=\"\"}", false),
             ("up{missing=~\".+\"}", false),
+            ("up{job='web',code=~`\\d+`}", true),
         ];
         for (selector, expected) in cases {
             assert_eq!(matches(selector, &web), expected, "{selector}");
         }
         assert!(matches("up{a=\"q\\\"\\\\\"}", &[("a", "q\"\\")]));
+        assert!(matches("up{a='q\"\\''}", &[("a", "q\"'")]));
     }
 
     #[test]
@@ -274,6 +279,7 @@ mod tests {
             ("up{=\"x\"}", "no label", 3),
             ("up{job=web}", "no quoted value", 7),
             ("up{job=\"web}", "no closing quote", 8),
+            ("up{job='web\"}", "no closing quote", 8),
             ("up{job=\"web\"", "no comma and no closing brace", 12),
             ("up{job=\"web\"} > 1", "something after the end", 14),
             ("up > 1", "something after the end", 3),

@@ -1,16 +1,17 @@
 //! An error budget burns when errors come faster than the objective allows; here it is a failure when they come 14.4 times
 //! too fast over both 1 h and 5 min, or 6 times over both 6 h and 30 min. The long window says that it matters, the short
-//! one that it still goes on.
+//! one that it still goes on. 3 times over 1 d and 2 h, or once over 3 d and 6 h, is no failure yet: the budget will not last,
+//! and that is a precursor.
 //!
 //! Fails with little traffic (hence `min_events`), and where errors and totals reach different partitions of which one lags.
 //!
-//! Cost: 120 additions a window and entity, 1.9 KiB a rule and entity that has the counters. Beyer et al., *The Site Reliability
+//! Cost: 240 additions a window and entity, 3.9 KiB a rule and entity that has the counters. Beyer et al., *The Site Reliability
 //! Workbook* (2018), chapter 5, "Multiwindow, Multi-Burn-Rate Alerts".
 //!
 //! Differs: a window is 60 buckets and ends with a bucket that is still filling, so the short window of 5 buckets covers 4
-//! to 5 of them. Buckets are in event time, so windows may come in any order within the long window.
+//! to 5 of them; a slow window says nothing before a quarter of it was seen. Buckets are in event time, so windows may come in any order within the long window.
 
-use foreshock_domain::Timestamp;
+use foreshock_domain::{SlowBurn, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::cause::{CauseKey, Change, Kind};
@@ -20,22 +21,41 @@ const LONG_BUCKETS: usize = 60;
 /// Buckets of a short window: a twelfth.
 const SHORT_BUCKETS: usize = LONG_BUCKETS / 12;
 /// Length of the long window in ms, and how many times too fast is a failure: 2 % of a 30-day budget in 1 h, 5 % in 6 h.
-const PAIRS: [(i64, f64); 2] = [(3_600_000, 14.4), (21_600_000, 6.0)];
+pub(crate) const PAIRS: [(i64, f64); 2] = [(HOUR_MS, 14.4), (6 * HOUR_MS, 6.0)];
+/// The same for what is a precursor: 10 % of a 30-day budget in 1 d, and in 3 d.
+pub(crate) const PRECURSORS: [(i64, f64); 2] = [(24 * HOUR_MS, 3.0), (72 * HOUR_MS, 1.0)];
+/// Buckets of a slow window that must have been seen: what is no more than an hour of errors is for the pairs above.
+const SEEN_BUCKETS: i64 = LONG_BUCKETS as i64 / 4;
+const HOUR_MS: i64 = 3_600_000;
+
+/// What is counted beside all events.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Counts {
+    Bad,
+    Good,
+}
 
 /// The burn of one objective for one entity.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Burn {
     pub(crate) rule: Box<str>,
+    pub(crate) counts: Counts,
+    /// By pair: first those of a failure.
     rings: Vec<Ring>,
     pub(crate) burning: bool,
+    /// The pair of a precursor that burns, if one does.
+    slow: Option<SlowBurn>,
+    /// First event counted, good ones where those are counted: before that nothing is known of what is bad.
+    first_at: Option<Timestamp>,
     /// End of the last bucket that burned too fast.
     last_burn_end: Timestamp,
 }
 
-/// Bad and all events by bucket of event time.
+/// Counted and all events by bucket of event time.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 struct Ring {
     width_ms: i64,
+    counts: Counts,
     /// Number of the newest bucket since 1970; older ones stand before it, modulo the length.
     head: i64,
     buckets: Vec<(f64, f64)>,
@@ -60,9 +80,10 @@ impl Sums {
 }
 
 impl Ring {
-    fn new(width_ms: i64) -> Self {
+    fn new(width_ms: i64, counts: Counts) -> Self {
         Self {
             width_ms,
+            counts,
             head: i64::MIN,
             buckets: vec![(0.0, 0.0); LONG_BUCKETS],
         }
@@ -96,14 +117,20 @@ impl Ring {
     }
 
     /// Adds to the bucket of `at`; what is older than the ring is too late to matter.
-    fn add(&mut self, at: Timestamp, errors: f64, total: f64) {
+    fn add(&mut self, at: Timestamp, counted: f64, total: f64) {
         self.advance(at);
         let number = self.number(at);
         let in_ring = self.head.saturating_sub(number) < LONG_BUCKETS as i64;
         if let Some(bucket) = self.buckets.get_mut(Self::slot(number)).filter(|_| in_ring) {
-            bucket.0 += errors;
+            bucket.0 += counted;
             bucket.1 += total;
         }
+    }
+
+    /// Whether a window of it has been seen long enough since the first event, to say what is slow.
+    fn seen_since(&self, first_at: Option<Timestamp>) -> bool {
+        let first = first_at.map_or(i64::MAX, |at| self.number(at));
+        self.head.saturating_sub(first) >= SEEN_BUCKETS
     }
 
     /// Start of the oldest bucket.
@@ -113,19 +140,18 @@ impl Ring {
     }
 
     fn bucket(&self, number: i64) -> Sums {
-        let (errors, total) = self.buckets.get(Self::slot(number)).copied().unwrap_or_default();
-        Sums { errors, total }
+        let sums = self.buckets.get(Self::slot(number)).copied().unwrap_or_default();
+        self.counts.sums(sums)
     }
 
     /// Sums of the newest `count` buckets, oldest first, so that the same records give the same bits.
     fn sums(&self, count: usize) -> Sums {
-        (0..count as i64)
-            .rev()
-            .map(|back| self.bucket(self.head.saturating_sub(back)))
-            .fold(Sums::default(), |a, b| Sums {
-                errors: a.errors + b.errors,
-                total: a.total + b.total,
-            })
+        let newest = (0..count as i64).rev().map(|back| {
+            let number = self.head.saturating_sub(back);
+            self.buckets.get(Self::slot(number)).copied().unwrap_or_default()
+        });
+        // Differences are taken of the sums: what is good may be counted in the bucket after.
+        self.counts.sums(newest.fold((0.0, 0.0), |a, b| (a.0 + b.0, a.1 + b.1)))
     }
 
     /// Start of the run of buckets at the end of the ring that burn at `limit` or more, and the end of its last one. Buckets
@@ -150,16 +176,29 @@ impl Ring {
     }
 }
 
+impl Counts {
+    fn sums(self, (counted, total): (f64, f64)) -> Sums {
+        let errors = match self {
+            Self::Bad => counted,
+            Self::Good => (total - counted).max(0.0),
+        };
+        Sums { errors, total }
+    }
+}
+
 impl Burn {
-    pub(crate) fn new(rule: &str) -> Self {
-        let rings = PAIRS
-            .iter()
-            .map(|(long_ms, _)| Ring::new(long_ms / LONG_BUCKETS as i64))
+    pub(crate) fn new(rule: &str, counts: Counts) -> Self {
+        let pairs = PAIRS.iter().chain(&PRECURSORS);
+        let rings = pairs
+            .map(|(long_ms, _)| Ring::new(long_ms / LONG_BUCKETS as i64, counts))
             .collect();
         Self {
             rule: rule.into(),
+            counts,
             rings,
             burning: false,
+            slow: None,
+            first_at: None,
             last_burn_end: Timestamp::MIN,
         }
     }
@@ -169,12 +208,28 @@ impl Burn {
     }
 
     /// Adds the increase of a counter over a window that starts at `start`. What is no number of events counts as none.
-    pub(crate) fn add(&mut self, start: Timestamp, errors: bool, increase: f64) {
+    pub(crate) fn add(&mut self, start: Timestamp, is_part: bool, increase: f64) {
         if !(increase > 0.0 && increase.is_finite()) {
             return;
         }
-        let (bad, all) = if errors { (increase, 0.0) } else { (0.0, increase) };
-        self.rings.iter_mut().for_each(|ring| ring.add(start, bad, all));
+        if is_part || self.counts == Counts::Bad {
+            self.first_at = Some(self.first_at.map_or(start, |first| first.min(start)));
+        } else if self.first_at.is_none_or(|first| start < first) {
+            // Where nothing good was ever counted, nobody knows whether anybody counts it.
+            return;
+        }
+        let (part, all) = if is_part { (increase, 0.0) } else { (0.0, increase) };
+        // What a failure burns is told by the failure, and must not foretell the next one for a day.
+        let rings = if self.burning { PAIRS.len() } else { self.rings.len() };
+        self.rings
+            .iter_mut()
+            .take(rings)
+            .for_each(|ring| ring.add(start, part, all));
+    }
+
+    /// What burns too fast to last and too slowly to be a failure.
+    pub(crate) fn slow(&self) -> Option<SlowBurn> {
+        self.slow.clone().filter(|_| !self.burning)
     }
 
     /// Moves on to `now` and says whether the burn began or ended. `objective` in (0, 1).
@@ -182,13 +237,29 @@ impl Burn {
         // The last instant before `now`: at the end of a bucket the next one has not begun.
         self.rings.iter_mut().for_each(|ring| ring.advance(now - 1));
         let budget = 1.0 - objective;
-        let fast = self.rings.iter().zip(PAIRS).find_map(|(ring, (long_ms, factor))| {
+        let burns = |ring: &Ring, factor: f64| {
             let (long, short) = (ring.sums(LONG_BUCKETS), ring.sums(SHORT_BUCKETS));
             // A burn rate can't pass 1 / budget; a looser objective needs every event bad.
             let limit = (factor * budget).min(1.0);
             let burns = long.total >= min_events && long.ratio() >= limit && short.ratio() >= limit;
-            burns.then(|| (limit, told(long, short, long_ms / 3_600_000, budget, factor)))
+            burns.then_some((limit, long, short))
+        };
+        let fast = self.rings.iter().zip(PAIRS).find_map(|(ring, (long_ms, factor))| {
+            let (limit, long, short) = burns(ring, factor)?;
+            Some((limit, told(long, short, long_ms / HOUR_MS, budget, factor)))
         });
+        let slow = self.rings.iter().skip(PAIRS.len()).zip(PRECURSORS);
+        self.slow = slow
+            .filter(|(ring, _)| ring.seen_since(self.first_at))
+            .find_map(|(ring, (long_ms, factor))| {
+                let (_, long, _) = burns(ring, factor)?;
+                Some(SlowBurn {
+                    rule: self.rule.clone(),
+                    rate: long.ratio() / budget,
+                    limit: factor,
+                    window_s: (long_ms / 1_000) as f64,
+                })
+            });
         match (self.burning, fast) {
             (was_burning, Some((limit, evidence))) => {
                 self.burning = true;
@@ -220,6 +291,7 @@ impl Burn {
         let mut runs = self
             .rings
             .iter()
+            .take(PAIRS.len())
             .filter_map(|ring| Some((ring.run(limit)?, ring.oldest())));
         let ((onset, end), oldest) = runs.next()?;
         let longer = runs.next().map_or(onset, |((earlier, _), _)| earlier.min(onset));
@@ -251,7 +323,7 @@ mod tests {
 
     /// Feeds minutes of (errors, total) and says at which minute a burn began or ended, and its onset or end as a minute.
     fn run(minutes: &[(f64, f64)], min_events: f64) -> Vec<(usize, &'static str, i64)> {
-        let mut burn = Burn::new("slo");
+        let mut burn = Burn::new("slo", Counts::Bad);
         let mut out = Vec::new();
         for (i, (errors, total)) in minutes.iter().enumerate() {
             let start = START + i as i64 * MINUTE;
@@ -334,14 +406,101 @@ mod tests {
         assert!((390..=425).contains(&got[1].0), "{got:?}");
     }
 
+    /// At which minute the first precursor stands, and its rate.
+    fn slow(counts: Counts, parts: &[(usize, f64, f64)], min_events: f64) -> Option<(usize, f64, f64)> {
+        let mut burn = Burn::new("slo", counts);
+        minutes(parts).into_iter().enumerate().find_map(|(i, (part, total))| {
+            let start = START + i as i64 * MINUTE;
+            burn.add(start, true, part);
+            burn.add(start, false, total);
+            assert_eq!(
+                burn.evaluate(start + MINUTE, OBJECTIVE, min_events),
+                None,
+                "no failure at minute {i}"
+            );
+            burn.slow()
+                .map(|s| (i, (s.rate * 100.0).round() / 100.0, s.window_s / 3_600.0))
+        })
+    }
+
+    #[test]
+    fn slow_burns_are_no_failures() {
+        const DAY: usize = 1_440;
+        let cases = [
+            ("within the budget", Counts::Bad, vec![(4 * DAY, 0.99, 1_000.0)], None),
+            // 15 buckets of 24 minutes must have been seen.
+            (
+                "3.5 times, from the start",
+                Counts::Bad,
+                vec![(DAY, 3.5, 1_000.0)],
+                Some((360, 3.5, 24.0)),
+            ),
+            // 15 buckets of 72 minutes, of which the first had begun before.
+            (
+                "1.5 times, from the start",
+                Counts::Bad,
+                vec![(3 * DAY, 1.5, 1_000.0)],
+                Some((1_032, 1.5, 72.0)),
+            ),
+            (
+                "1.5 times and then clean",
+                Counts::Bad,
+                vec![(900, 1.5, 1_000.0), (3 * DAY, 0.0, 1_000.0)],
+                None,
+            ),
+            ("little traffic", Counts::Bad, vec![(3 * DAY, 0.000_05, 0.01)], None),
+            (
+                "good events",
+                Counts::Good,
+                vec![(DAY, 996.5, 1_000.0)],
+                Some((360, 3.5, 24.0)),
+            ),
+            ("all are good", Counts::Good, vec![(2 * DAY, 1_000.0, 1_000.0)], None),
+            (
+                "more good than all",
+                Counts::Good,
+                vec![(2 * DAY, 1_001.0, 1_000.0)],
+                None,
+            ),
+            (
+                "nobody counts the good",
+                Counts::Good,
+                vec![(2 * DAY, 0.0, 1_000.0)],
+                None,
+            ),
+        ];
+        for (name, counts, parts, expected) in cases {
+            assert_eq!(slow(counts, &parts, 100.0), expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_good_is_bad() {
+        let mut burn = Burn::new("slo", Counts::Good);
+        let began = minutes(&[(60, 1_000.0, 1_000.0), (3, 500.0, 1_000.0)])
+            .iter()
+            .enumerate()
+            .find_map(|(i, (good, total))| {
+                let start = START + i as i64 * MINUTE;
+                burn.add(start, true, *good);
+                burn.add(start, false, *total);
+                burn.evaluate(start + MINUTE, OBJECTIVE, 100.0)
+                    .map(|change| (i, change))
+            });
+        let Some((60, Change::Began { onset, .. })) = began else {
+            panic!("{began:?}")
+        };
+        assert_eq!(onset, START + 60 * MINUTE);
+    }
+
     #[test]
     fn what_is_no_count_counts_nothing() {
-        let mut burn = Burn::new("slo");
+        let mut burn = Burn::new("slo", Counts::Bad);
         for x in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY, -5.0, 0.0] {
             burn.add(START, true, x);
             burn.add(START, false, x);
         }
-        assert_eq!(burn, Burn::new("slo"));
+        assert_eq!(burn, Burn::new("slo", Counts::Bad));
         burn.add(Timestamp::MIN, true, 1.0);
         burn.add(Timestamp::from_millis(i64::MAX), true, 1.0);
         assert_eq!(burn.evaluate(Timestamp::from_millis(i64::MAX), OBJECTIVE, 0.0), None);
@@ -353,7 +512,7 @@ mod tests {
             mut events in proptest::collection::vec((0i64..60, any::<bool>(), 1u8..100), 1..50)
         ) {
             let feed = |events: &[(i64, bool, u8)]| {
-                let mut burn = Burn::new("slo");
+                let mut burn = Burn::new("slo", Counts::Bad);
                 events.iter().for_each(|(m, errors, n)| burn.add(START + m * MINUTE, *errors, f64::from(*n)));
                 burn.rings.iter_mut().for_each(|r| r.advance(START + 60 * MINUTE - 1));
                 burn
@@ -365,7 +524,7 @@ mod tests {
 
         #[test]
         fn sums_are_those_of_the_naive_formula(events in proptest::collection::vec((0i64..200, 1u8..100), 1..80)) {
-            let mut ring = Ring::new(MINUTE);
+            let mut ring = Ring::new(MINUTE, Counts::Bad);
             events.iter().for_each(|(m, n)| ring.add(START + m * MINUTE, f64::from(*n), 0.0));
             let newest = events.iter().map(|(m, _)| *m).max().unwrap();
             for (count, buckets) in [(LONG_BUCKETS, 60), (SHORT_BUCKETS, 5)] {

@@ -6,7 +6,7 @@
 //!
 //! Cost: O(causes) a window or tick. Everything is capped; what is not taken is counted in [`FailureTracker::dropped`].
 
-use foreshock_domain::{EntityWindow, EventAction, Fact, Incident, SourcePosition, Timestamp};
+use foreshock_domain::{EntityWindow, EventAction, Fact, Incident, SlowBurn, SourcePosition, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::cause::{CauseKey, Change, Kind};
@@ -16,7 +16,7 @@ use crate::lines::prefix;
 use crate::planned::{Span, Waiting, Weighed, after, weigh};
 use crate::probe::{ProbeRun, ProbeWindow};
 use crate::rules::{Rules, millis};
-use crate::slo::Burn;
+use crate::slo::{Burn, Counts};
 use crate::transition::{Standing, Transition};
 
 /// Probe series of an entity.
@@ -285,11 +285,17 @@ impl FailureTracker {
             }
             Fact::Counter { rule, errors, increase } => {
                 // What goes wrong in planned work is not taken from the budget.
-                if rules.slo(rule).is_none() || after(&self.planned, w.start) > w.start {
+                let Some(declared) = rules.slo(rule).filter(|_| after(&self.planned, w.start) == w.start) else {
                     return;
-                }
-                let at = self.burns.iter().position(|b| b.rule == *rule).unwrap_or_else(|| {
-                    self.burns.push(Burn::new(rule));
+                };
+                let counts = if declared.good.is_some() {
+                    Counts::Good
+                } else {
+                    Counts::Bad
+                };
+                let found = self.burns.iter().position(|b| b.rule == *rule && b.counts == counts);
+                let at = found.unwrap_or_else(|| {
+                    self.burns.push(Burn::new(rule, counts));
                     self.burns.len() - 1
                 });
                 self.burns[at].add(w.start, *errors, *increase);
@@ -331,11 +337,21 @@ impl FailureTracker {
         }
     }
 
+    /// The error budget that burns most, of those that burn too fast to last and too slowly to be a failure.
+    #[must_use]
+    pub fn slow_burn(&self) -> Option<SlowBurn> {
+        let slow = self.burns.iter().filter_map(Burn::slow);
+        slow.max_by(|a, b| a.rate.total_cmp(&b.rate))
+    }
+
     /// Weighs the error budgets at `now`.
     #[allow(clippy::cast_precision_loss)] // a guard against little traffic needs no exact integer
     fn burn(&mut self, rules: &Rules, now: Timestamp, changes: &mut Vec<Change>) {
         self.burns.retain_mut(|burn| {
-            if let Some(rule) = rules.slo(&burn.rule) {
+            let rule = rules
+                .slo(&burn.rule)
+                .filter(|r| r.good.is_some() == (burn.counts == Counts::Good));
+            if let Some(rule) = rule {
                 changes.extend(burn.evaluate(now, rule.objective, rule.min_events as f64));
                 return true;
             }

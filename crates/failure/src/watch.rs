@@ -8,7 +8,7 @@ use crate::probe::Down;
 pub enum WatchRole {
     /// How many samples say up and how many say down.
     Probe,
-    /// How much the counter of bad events grew.
+    /// How much the counter of bad events grew, or that of good ones where the rule has such.
     Errors,
     /// How much the counter of all events grew.
     Total,

@@ -50,7 +50,8 @@ fn config() -> FailureConfig {
         slo: vec![SloRule {
             name: "http".into(),
             objective: 0.99,
-            errors: selector("errors"),
+            errors: Some(selector("errors")),
+            good: None,
             total: selector("requests"),
             min_events: 100,
         }],

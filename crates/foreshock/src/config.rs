@@ -6,11 +6,12 @@
 mod connection;
 mod error;
 mod file;
+mod objectives;
 mod secret;
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::Read;
+use std::io::{self, Read};
 use std::net::SocketAddr;
 use std::num::NonZero;
 use std::path::{Path, PathBuf};
@@ -28,6 +29,7 @@ use foreshock_stats::AlarmBudget;
 
 pub use error::ConfigError;
 use error::Text;
+pub use objectives::Objectives;
 pub use secret::Secrets;
 
 /// Larger than any configuration that a person wrote.
@@ -68,6 +70,8 @@ pub struct Config {
     pub engine: EngineConfig,
     /// Folder of the model that was learned from failures; read by [`crate::model::of_config`].
     pub model: Option<PathBuf>,
+    /// What was taken of files of objectives.
+    pub objectives: Vec<Objectives>,
     /// Where `/livez`, `/readyz` and `/metrics` are served.
     pub listen: SocketAddr,
 }
@@ -81,13 +85,14 @@ impl Config {
         Self::parse(path, &read(path)?, secrets)
     }
 
-    /// Checks the text of a configuration. `path` is for messages alone.
+    /// Checks the text of a configuration. `path` is for messages, and where the files that it names are looked for.
     ///
     /// # Errors
     /// The first mistake, with its place.
     pub fn parse(path: &Path, text: &str, secrets: Secrets) -> Result<Self, ConfigError> {
         let text = Text { file: path, text };
-        let file: file::File = toml::from_str(text.text).map_err(|e| text.refused(&e))?;
+        let mut file: file::File = toml::from_str(text.text).map_err(|e| text.refused(&e))?;
+        let objectives = objectives::take(&text, &mut file.failure)?;
         let topics = topics(&text, &file)?;
         let engine = engine(&text, &file)?;
         Ok(Self {
@@ -108,6 +113,7 @@ impl Config {
                 .model
                 .as_ref()
                 .map(|m| path.parent().unwrap_or(Path::new("")).join(m)),
+            objectives,
             listen: file.http.listen.0,
         })
     }
@@ -151,19 +157,20 @@ pub fn load_connection(path: &Path) -> Result<ConnectionSettings, ConfigError> {
 }
 
 fn read(path: &Path) -> Result<String, ConfigError> {
+    let text = read_capped(path).map_err(|error| {
+        ConfigError::of_file(path, format!("the configuration can't be read: {error}"))
+            .expected("a readable text file in TOML")
+    })?;
+    text.ok_or_else(|| {
+        ConfigError::of_file(path, "the file is too large").expected(format!("at most {FILE_BYTES_MAX} bytes"))
+    })
+}
+
+/// The text of a file; `None` where it is larger than anything that a person wrote.
+fn read_capped(path: &Path) -> io::Result<Option<String>> {
     let mut text = String::new();
-    File::open(path)
-        .and_then(|file| file.take(FILE_BYTES_MAX + 1).read_to_string(&mut text))
-        .map_err(|error| {
-            ConfigError::of_file(path, format!("the configuration can't be read: {error}"))
-                .expected("a readable text file in TOML")
-        })?;
-    if text.len() as u64 > FILE_BYTES_MAX {
-        return Err(
-            ConfigError::of_file(path, "the file is too large").expected(format!("at most {FILE_BYTES_MAX} bytes"))
-        );
-    }
-    Ok(text)
+    File::open(path)?.take(FILE_BYTES_MAX + 1).read_to_string(&mut text)?;
+    Ok((text.len() as u64 <= FILE_BYTES_MAX).then_some(text))
 }
 
 /// Names that go into ids which brokers store.

@@ -165,6 +165,61 @@ fn check_of_the_file_alone_needs_nothing_else() {
 }
 
 #[test]
+fn objectives_come_from_a_file_beside_the_configuration() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = path(folder.path(), "foreshock.toml");
+    let slo = path(folder.path(), "slo.yaml");
+    let yaml = include_str!("../../failure/tests/openslo/several_documents/slo.yaml");
+    let check = |toml: &str, yaml: &str| {
+        fs::write(&file, format!("{LEAST}{toml}")).expect("written");
+        fs::write(&slo, yaml).expect("written");
+        let output = foreshock(&["check", "--offline", "--config", &file]);
+        (
+            code(&output),
+            out(&output) + &err(&output).replace(&file, "F").replace(&slo, "S"),
+        )
+    };
+    let all = "[[failure.openslo]]\nfile = \"slo.yaml\"\n";
+    let (status, said) = check(all, yaml);
+    assert_eq!(status, 0, "{said}");
+    for taken in [
+        "cart-availability: 0.995 of http_requests_total{service=\"cart\"}, errors http_requests_total{service=\"cart\",code=~\"5..\"}",
+        "checkout-availability/1: 0.99 of checkout_total, errors checkout_errors_total",
+    ] {
+        assert!(said.contains(taken), "{taken} is not in {said}");
+    }
+    let (status, said) = check(&format!("{all}only = [\"cart-availability\"]\n"), yaml);
+    assert!(status == 0 && !said.contains("checkout"), "{said}");
+
+    let mistakes = [
+        (
+            all,
+            yaml.replace("0.995", "1.995"),
+            "error: S: document 1 (SLO cart-availability), spec.objectives[0].target: 1.995\n  where: F line 7, key failure.openslo[0].file\n  expected: a share above 0 and below 1",
+        ),
+        (
+            "[[failure.openslo]]\nfile = \"none.yaml\"\n",
+            yaml.to_owned(),
+            "none.yaml can't be read",
+        ),
+        (
+            "[[failure.openslo]]\npath = \"slo.yaml\"\n",
+            yaml.to_owned(),
+            "error: unknown key `path`",
+        ),
+        (
+            "[[failure.openslo]]\nfile = \"slo.yaml\"\n[[failure.heartbeat]]\nname = \"cart-availability\"\nafter_s = 9\n",
+            yaml.to_owned(),
+            "slo.yaml: the name cart-availability twice\n  where: F line 7, key failure.openslo[0]\n",
+        ),
+    ];
+    for (toml, yaml, expected) in mistakes {
+        let (status, said) = check(toml, &yaml);
+        assert!(status == 78 && said.contains(expected), "{expected}: {said}");
+    }
+}
+
+#[test]
 fn a_silent_broker_is_74() {
     let folder = tempfile::tempdir().expect("a folder");
     let file = path(folder.path(), "foreshock.toml");

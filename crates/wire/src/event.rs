@@ -7,8 +7,8 @@
 
 use foreshock_domain::{
     Channel, Contributor, Direction, Entity, Event, EventAction, EventId, EventKind, Exhaustion, FailureDetail, Grade,
-    IncidentId, Level, LogEvidence, PrecededBy, PrecursorDetail, Prediction, PredictionGround, Resolution, Score,
-    Severity, Source, SourcePosition, Timestamp, TrackRecord, Upstream,
+    IncidentId, KindRecord, Level, LogEvidence, PrecededBy, PrecursorDetail, Prediction, PredictionGround, Resolution,
+    Score, Severity, SlowBurn, Source, SourcePosition, Timestamp, TrackRecord, Upstream,
 };
 use serde::{Deserialize, Serialize};
 
@@ -127,6 +127,10 @@ struct Shape {
     prediction: Option<PredictionShape>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     exhaustion: Option<Exhaustion>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    burn: Option<SlowBurn>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    record: Option<KindRecord>,
     #[serde(skip_serializing_if = "Option::is_none")]
     class: Option<Box<str>>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -248,7 +252,15 @@ impl Shape {
             prediction: precursor.and_then(|p| p.prediction.as_ref()).map(PredictionShape::of),
             exhaustion: precursor
                 .and_then(|p| p.exhaustion.as_ref())
-                .filter(|e| is_finite(e))
+                .filter(|e| are_finite(&[e.value, e.limit, e.in_s]))
+                .cloned(),
+            burn: precursor
+                .and_then(|p| p.burn.as_ref())
+                .filter(|b| are_finite(&[b.rate, b.limit, b.window_s]))
+                .cloned(),
+            record: precursor
+                .and_then(|p| p.record.as_ref())
+                .filter(|r| are_finite(&[r.lead_s, r.lift, r.lift_lower]))
                 .cloned(),
             class: failure.map(|f| f.class.clone()),
             rule: failure.map(|f| f.rule.clone()),
@@ -284,6 +296,8 @@ impl Shape {
                 lead_s: self.lead_s,
                 prediction: self.prediction.map(PredictionShape::domain),
                 exhaustion: self.exhaustion,
+                burn: self.burn,
+                record: self.record,
             }),
             (EventKind::Precursor, ..) => return Err(DecodeError::new("a precursor, expected grade and threshold")),
         };
@@ -323,8 +337,8 @@ impl Shape {
 }
 
 /// JSON has no form for what is not.
-fn is_finite(e: &Exhaustion) -> bool {
-    [e.value, e.limit, e.in_s].iter().all(|x| x.is_finite())
+fn are_finite(numbers: &[f64]) -> bool {
+    numbers.iter().all(|x| x.is_finite())
 }
 
 impl PredictionShape {

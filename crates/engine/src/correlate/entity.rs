@@ -1,6 +1,7 @@
 use foreshock_domain::{
     Channel, Entity, EntityWindow, Event, EventAction, EventKind, Exhaustion, FailureDetail, Grade, IncidentId,
-    LedgerEntry, Millis, PrecededBy, PrecursorDetail, Prediction, Resolution, Score, Signal, SourcePosition, Timestamp,
+    LedgerEntry, Millis, PrecededBy, PrecursorDetail, Prediction, Resolution, Score, Signal, SlowBurn, SourcePosition,
+    Timestamp,
 };
 use foreshock_failure::predict::OperatingPoint;
 use foreshock_failure::{FailureTracker, Planned, Span, Standing, Transition};
@@ -53,6 +54,8 @@ pub(crate) struct EntityState {
     resources: Resources,
     /// Whether something is running out and was told.
     exhausting: bool,
+    /// Whether an error budget burns slowly and was told.
+    burning: bool,
     /// Precursors whose fate is not known yet.
     ledger: Ledger,
 }
@@ -84,6 +87,7 @@ struct Now<'a> {
     position: Option<SourcePosition>,
     prediction: Option<Prediction>,
     exhaustion: Option<Exhaustion>,
+    burn: Option<SlowBurn>,
 }
 
 impl Keyed for EntityState {
@@ -112,6 +116,7 @@ impl EntityState {
             forecaster: Forecaster::default(),
             resources: Resources::default(),
             exhausting: false,
+            burning: false,
             ledger: Ledger::default(),
         }
     }
@@ -235,9 +240,12 @@ impl EntityState {
         let (warned, prediction) = self.foresee(cx, probability, end);
         let runs_out = exhaustion.is_some() && !self.exhausting;
         self.exhausting = exhaustion.is_some();
+        let burn = self.tracker.slow_burn();
+        let burns = burn.is_some() && !self.burning;
+        self.burning = burn.is_some();
         let grade = if warned.is_told() {
             Some(Grade::Warning)
-        } else if runs_out {
+        } else if runs_out || burns {
             Some(Grade::Watch)
         } else {
             odd.is_told().then_some(Grade::Info)
@@ -249,8 +257,9 @@ impl EntityState {
             position: strongest(windows).map(|w| w.position.clone()),
             prediction,
             exhaustion,
+            burn,
         };
-        if !self.episode.is_open() && !self.forecaster.warns() && !self.exhausting {
+        if !self.episode.is_open() && !self.forecaster.warns() && !self.exhausting && !self.burning {
             self.resolve_precursor(cx, Resolution::Quiet, end, None);
         } else if self.precursor.is_none() {
             // One that was resolved for another reason while the oddness lasts is not told twice.
@@ -288,6 +297,9 @@ impl EntityState {
         incident.grade = grade.map_or(incident.grade, |g| g.max(incident.grade));
         if now.exhaustion.is_some() {
             incident.exhaustion = now.exhaustion;
+        }
+        if now.burn.is_some() {
+            incident.burn = now.burn;
         }
         if now.prediction.is_some() {
             incident.prediction = now.prediction;
@@ -332,6 +344,7 @@ impl EntityState {
             grade,
             prediction: now.prediction,
             exhaustion: now.exhaustion,
+            burn: now.burn,
         };
         let event = incident.event(&self.name, EventAction::Open, end, now.position);
         cx.events.push(as_precursor(event, &incident, None, None));
@@ -368,6 +381,7 @@ impl EntityState {
         self.forecaster.reset();
         self.resources.failed();
         self.exhausting = false;
+        self.burning = false;
         self.oddness.failed(cx.fleet);
         let Some(incident) = &mut self.failure else { return };
         let new = merge(&mut incident.contributors, signals, cx.config.limits.contributors);
@@ -435,6 +449,7 @@ impl EntityState {
             grade: Grade::Info,
             prediction: None,
             exhaustion: None,
+            burn: None,
         };
         let event = incident.event(&self.name, EventAction::Open, t.observed_at, t.position.clone());
         cx.events.push(as_failure(event, &incident, preceded_by));
@@ -513,6 +528,8 @@ fn as_precursor(mut event: Event, incident: &Incident, resolution: Option<Resolu
         lead_s,
         prediction: incident.prediction.clone(),
         exhaustion: incident.exhaustion.clone(),
+        burn: incident.burn.clone(),
+        record: None,
     });
     event
 }

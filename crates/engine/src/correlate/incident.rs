@@ -1,6 +1,6 @@
 use foreshock_domain::{
     Contributor, Entity, Event, EventAction, EventKind, Exhaustion, Grade, IncidentId, Prediction, Score, Severity,
-    Signal, SourcePosition, Timestamp,
+    Signal, SlowBurn, SourcePosition, Timestamp,
 };
 use serde::{Deserialize, Serialize};
 
@@ -35,6 +35,8 @@ pub(crate) struct Incident {
     pub(crate) prediction: Option<Prediction>,
     /// For precursors: what ran out soonest, when it last did.
     pub(crate) exhaustion: Option<Exhaustion>,
+    /// For precursors: the error budget that burnt most, when one last did.
+    pub(crate) burn: Option<SlowBurn>,
 }
 
 /// Adds signals to contributors: one entry per source, id and channel, at its strongest, with its earliest onset. True when

@@ -39,6 +39,7 @@ fn precursor(id: u128, told: i64) -> Incident {
         grade: Grade::Watch,
         prediction: None,
         exhaustion: None,
+        burn: None,
     }
 }
 

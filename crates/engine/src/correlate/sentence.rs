@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use foreshock_domain::{
-    Channel, Contributor, Direction, Exhaustion, Grade, Level, LogEvidence, Millis, Prediction, Timestamp,
+    Channel, Contributor, Direction, Exhaustion, Grade, Level, LogEvidence, Millis, Prediction, SlowBurn, Timestamp,
 };
 use foreshock_wire::time::format_rfc3339;
 
@@ -203,6 +203,13 @@ fn exhaustion(e: &Exhaustion) -> String {
     format!("{} at {value} and on its way to {limit}: runs out in {left}", e.name)
 }
 
+/// `error budget of checkout burns 3.4 times too fast over 1 d`.
+#[allow(clippy::cast_possible_truncation)] // seconds of a window
+fn burn(b: &SlowBurn) -> String {
+    let (rate, window) = (number(b.rate), span((b.window_s * 1e3) as Millis));
+    format!("error budget of {} burns {rate} times too fast over {window}", b.rule)
+}
+
 pub(crate) fn precursor(incident: &Incident, now: Timestamp) -> String {
     let contributors = &incident.contributors;
     let warned = incident
@@ -213,6 +220,10 @@ pub(crate) fn precursor(incident: &Incident, now: Timestamp) -> String {
     if let Some(e) = &incident.exhaustion {
         text.push_str(if text.is_empty() { "" } else { "; " });
         text.push_str(&exhaustion(e));
+    }
+    if let Some(b) = &incident.burn {
+        text.push_str(if text.is_empty() { "" } else { "; " });
+        text.push_str(&burn(b));
     }
     if !text.is_empty() && !contributors.is_empty() {
         text.push_str("; ");

@@ -8,7 +8,7 @@ use foreshock_kafka::{
     needed_rights,
 };
 
-use crate::config::{Config, Secrets};
+use crate::config::{Config, Objectives, Secrets};
 use crate::error::{CommandError, Exit};
 use crate::model;
 use crate::screen::{Paint, Style, duration, print, table};
@@ -101,6 +101,7 @@ pub fn execute(args: &CheckArgs) -> Result<(), CommandError> {
         args.config.display().to_string(),
         summary(&config),
     )];
+    findings.extend(config.objectives.iter().flat_map(of_objectives));
     findings.extend(of_model(&config, learned));
     let mut unreachable = None;
     if !args.offline {
@@ -138,6 +139,22 @@ pub fn execute(args: &CheckArgs) -> Result<(), CommandError> {
         );
     }
     Ok(())
+}
+
+/// What was taken of a file of objectives, and what of it is done in another way.
+fn of_objectives(objectives: &Objectives) -> Vec<Finding> {
+    let told = objectives.taken.rules.iter().map(|rule| {
+        let part = match (&rule.errors, &rule.good) {
+            (Some(errors), _) => format!("errors {errors}"),
+            (None, Some(good)) => format!("good {good}"),
+            (None, None) => String::new(),
+        };
+        let text = format!("{}: {} of {}, {part}", rule.name, rule.objective, rule.total);
+        Finding::new(Standing::Ok, objectives.file.as_str(), text)
+    });
+    let notes = objectives.taken.notes.iter();
+    let notes = notes.map(|note| Finding::new(Standing::Warn, objectives.file.as_str(), note.as_str()));
+    told.chain(notes).collect()
 }
 
 /// The model, where one is named.
