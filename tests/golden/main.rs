@@ -121,6 +121,8 @@ struct Disturbance {
     seed: u64,
     /// Where the first process dies; the second runs to the end.
     crash: Option<Crash>,
+    /// Whether the second finds snapshots that it can't use.
+    spoils: bool,
 }
 
 struct Ran {
@@ -167,6 +169,10 @@ fn ran(name: &str, disturbance: Disturbance) -> Ran {
             break;
         }
         crashed = true;
+        drop(log);
+        if disturbance.spoils {
+            topics.spoil_snapshots();
+        }
     }
     let mut written: Vec<_> = topics
         .written
@@ -208,7 +214,13 @@ fn batches_of_any_size_write_the_same() {
     for name in cases() {
         let plain = ran(&name, Disturbance::default());
         for seed in 1..=12 {
-            let cut = ran(&name, Disturbance { seed, crash: None });
+            let cut = ran(
+                &name,
+                Disturbance {
+                    seed,
+                    ..Disturbance::default()
+                },
+            );
             assert!(cut.written == plain.written, "{name}, batches of seed {seed}");
         }
     }
@@ -228,13 +240,32 @@ fn killed_at_every_commit_writes_the_same() {
                 let killed = ran(
                     &name,
                     Disturbance {
-                        seed: 0,
                         crash: Some(crash),
+                        ..Disturbance::default()
                     },
                 );
                 assert!(killed.crashed, "{name}: {crash:?} did not happen");
                 assert!(killed.written == plain.written, "{name}, killed {crash:?}");
             }
+        }
+    }
+}
+
+/// The state is made anew from the first record on, and nothing is told twice.
+#[test]
+fn killed_and_left_without_usable_snapshots_writes_the_same() {
+    for name in cases() {
+        let plain = ran(&name, Disturbance::default());
+        for n in (0..plain.commits).step_by(5) {
+            let crash = Some(Crash::After(n));
+            let spoilt = Disturbance {
+                crash,
+                spoils: true,
+                ..Disturbance::default()
+            };
+            let killed = ran(&name, spoilt);
+            assert!(killed.crashed, "{name}: {crash:?} did not happen");
+            assert!(killed.written == plain.written, "{name}, killed {crash:?}");
         }
     }
 }

@@ -6,9 +6,14 @@
 #![allow(clippy::panic, clippy::print_stdout, clippy::unwrap_used)]
 
 mod broker;
+mod cluster;
+mod comeback;
 mod deployment;
+mod faults;
+mod fleet;
 mod harness;
 mod pipeline;
 mod process;
+mod proxy;
 mod range;
 mod topics;

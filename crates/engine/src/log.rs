@@ -21,6 +21,8 @@ pub struct Assignment {
     pub snapshot: Option<Snapshot>,
     /// The next record whose effects have not been committed: what comes before it is replayed silently.
     pub committed: i64,
+    /// The first record that is still there: what comes before it, and is in no snapshot, is gone.
+    pub first: i64,
 }
 
 /// What a poll brought.
@@ -77,6 +79,13 @@ pub trait Log {
     /// # Errors
     /// When the log can't go on; see the trait.
     fn poll(&mut self, sink: &mut dyn FnMut(Record<'_>)) -> Result<Polled, Self::Error>;
+
+    /// Hands out the records of a partition that came with the last poll from the first that is still there, and not from its
+    /// snapshot's offset: the snapshot can't be used.
+    ///
+    /// # Errors
+    /// When the log can't go on; see the trait.
+    fn begin_anew(&mut self, of: TopicPartition) -> Result<(), Self::Error>;
 
     /// Writes an epoch: all of it or nothing.
     ///

@@ -16,7 +16,7 @@ const STATE_VERSION: u16 = 7;
 /// First bytes of every state.
 const STATE_MAGIC: [u8; 4] = *b"FSHK";
 
-/// Why a snapshot could not be taken up. The partition then begins without a past, at the snapshot's offset.
+/// Why a snapshot could not be taken up. The partition then begins without a past, at the first record that is still there.
 #[derive(Debug, thiserror::Error)]
 pub enum RestoreError {
     /// Not one of ours.
@@ -86,10 +86,11 @@ impl Engine {
         &self.config
     }
 
-    /// Takes up a partition.
+    /// Takes up a partition. What the log no longer has and no snapshot holds is counted, and the partition goes on behind it.
     ///
     /// # Errors
-    /// When its snapshot can't be read: the partition is owned all the same, without a past.
+    /// When its snapshot can't be read: the partition is owned all the same, without a past, and its records must come from the
+    /// first that is still there.
     pub fn assign(&mut self, assignment: &Assignment) -> Result<(), RestoreError> {
         let of = assignment.of;
         let loaded = match &assignment.snapshot {
@@ -100,8 +101,14 @@ impl Engine {
             Ok(state) => (state, None),
             Err(error) => (self.fresh(of)?, Some(error)),
         };
-        let next = assignment.snapshot.as_ref().map_or(0, |s| s.offset);
-        let stale = assignment.snapshot.is_none();
+        let usable = assignment.snapshot.as_ref().filter(|_| error.is_none());
+        // Without a snapshot nobody knows what the state should hold, but what was never read is missing for certain.
+        let needed = usable.map_or(assignment.committed, |s| s.offset);
+        if needed > 0 {
+            self.counters.records_gone += u64::try_from(assignment.first - needed).unwrap_or(0);
+        }
+        let next = usable.map_or(0, |s| s.offset).max(assignment.first);
+        let stale = usable.is_none();
         self.partitions.insert(
             of,
             Partition {

@@ -70,6 +70,13 @@ impl MemoryTopic {
         &self.signals
     }
 
+    /// Makes every snapshot one that can't be used.
+    pub fn spoil_snapshots(&mut self) {
+        for snapshot in self.snapshots.values_mut() {
+            snapshot.state.truncate(3);
+        }
+    }
+
     fn assignments(&self) -> Vec<Assignment> {
         let inputs = self.inputs.iter().map(|(_, r)| r.of);
         let signals = self.signals.keys().map(|p| TopicPartition {
@@ -81,6 +88,7 @@ impl MemoryTopic {
             of,
             snapshot: self.snapshots.get(&of).cloned(),
             committed: self.committed.get(&of).copied().unwrap_or(0),
+            first: 0,
         };
         all.into_iter().map(assignment).collect()
     }
@@ -296,6 +304,14 @@ impl Log for MemoryLog<'_> {
             });
         }
         Ok(Polled::Records(read))
+    }
+
+    fn begin_anew(&mut self, of: TopicPartition) -> Result<(), Crash> {
+        self.starts.insert(of, 0);
+        if of.topic == TopicId::SIGNALS {
+            self.next_signal.insert(of.partition, 0);
+        }
+        Ok(())
     }
 
     fn commit(&mut self, epoch: Epoch) -> Result<(), Crash> {

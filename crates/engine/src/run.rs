@@ -46,7 +46,8 @@ pub fn run<L: Log>(log: &mut L, engine: &mut Engine, observe: &mut dyn FnMut(Epo
             Polled::Assigned(assignments) => {
                 for assignment in &assignments {
                     if let Err(error) = engine.assign(assignment) {
-                        tracing::warn!(%error, "a partition begins without its past");
+                        tracing::warn!(%error, "the state of a partition is made anew from all records that are still there");
+                        log.begin_anew(assignment.of)?;
                     }
                 }
                 observe(EpochReport::Owned(engine.owned()));

@@ -99,7 +99,7 @@ impl Workers {
     }
 }
 
-fn work(plan: &Plan, number: usize, vitals: &Vitals, stop: &Arc<AtomicBool>) -> Result<(), LogError> {
+fn work(plan: &Plan, number: usize, vitals: &Arc<Vitals>, stop: &Arc<AtomicBool>) -> Result<(), LogError> {
     let mut wait = BACKOFF.0;
     while !stop.load(Ordering::Relaxed) {
         let began = Instant::now();
@@ -117,7 +117,10 @@ fn work(plan: &Plan, number: usize, vitals: &Vitals, stop: &Arc<AtomicBool>) -> 
         } else {
             (wait * 2).min(BACKOFF.1)
         };
-        tracing::warn!(%error, worker = number, wait_ms = wait.as_millis(), "begins again from what was committed");
+        tracing::warn!(
+            %error, advice = error.advice(), worker = number, wait_ms = wait.as_millis(),
+            "begins again from what was committed"
+        );
         let until = Instant::now() + wait;
         while Instant::now() < until && !stop.load(Ordering::Relaxed) {
             vitals.observe(number, EpochReport::Alive);
@@ -127,7 +130,7 @@ fn work(plan: &Plan, number: usize, vitals: &Vitals, stop: &Arc<AtomicBool>) -> 
     Ok(())
 }
 
-fn once(plan: &Plan, number: usize, vitals: &Vitals, stop: &Arc<AtomicBool>) -> Result<(), LogError> {
+fn once(plan: &Plan, number: usize, vitals: &Arc<Vitals>, stop: &Arc<AtomicBool>) -> Result<(), LogError> {
     let settings = plan.logs[number].clone();
     let signals_partitions =
         partitions(&settings.connection, &settings.topics.signals).map_err(|error| LogError::Broker {
@@ -135,9 +138,11 @@ fn once(plan: &Plan, number: usize, vitals: &Vitals, stop: &Arc<AtomicBool>) -> 
             error,
         })?;
     let clock = Arc::clone(&plan.clock);
+    let beating = Arc::clone(vitals);
     let mut log = KafkaLog::join(
         settings,
         Box::new(move || clock()),
+        Arc::new(move || beating.observe(number, EpochReport::Alive)),
         Arc::clone(stop),
         vitals.lag(number),
     )?;

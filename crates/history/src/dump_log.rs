@@ -88,6 +88,7 @@ impl<'a> DumpLog<'a> {
             of: TopicPartition { topic, partition: 0 },
             snapshot: None,
             committed: 0,
+            first: 0,
         };
         all.into_iter().map(fresh).collect()
     }
@@ -195,6 +196,11 @@ impl Log for DumpLog<'_> {
         }
         self.hand_over_head(sink);
         Ok(Polled::Records(1))
+    }
+
+    fn begin_anew(&mut self, _: TopicPartition) -> Result<(), DumpError> {
+        // There are no snapshots, so everything begins at the first record anyway.
+        Ok(())
     }
 
     fn commit(&mut self, epoch: Epoch) -> Result<(), DumpError> {

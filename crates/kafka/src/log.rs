@@ -9,10 +9,10 @@ use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{BorrowedMessage, Header, Message, OwnedHeaders, OwnedMessage};
 use rdkafka::producer::{BaseRecord, DefaultProducerContext, Producer, ThreadedProducer};
-use rdkafka::util::Timeout;
 use rdkafka::{Offset, TopicPartitionList};
 
 use crate::member::{Lag, Member, Rebalanced, topic_id};
+use crate::pulse::{Pulse, during};
 use crate::reader::partitions_of;
 use crate::settings::{Delivery, LogSettings};
 use crate::state;
@@ -25,6 +25,8 @@ const WAIT: Duration = Duration::from_millis(50);
 const TRANSACTION_TIMEOUT_MS: &str = "15000";
 /// For calls to the brokers that are retried inside.
 const CALL_TIMEOUT: Duration = Duration::from_secs(30);
+/// A call that can be taken up again is left so often to show that this thread is alive.
+const SLICE: Duration = Duration::from_secs(1);
 
 /// Why the log ended before its time. What was committed stands; build a new one.
 #[derive(Debug, thiserror::Error)]
@@ -32,6 +34,9 @@ pub enum LogError {
     /// Another process with the same group and instance name has taken over; going on would only fence that one in turn.
     #[error("another process runs as this instance: give each its own `instance` name ({0})")]
     Fenced(KafkaError),
+    /// The brokers ended this member's transaction, which took too long.
+    #[error("the brokers ended the transaction, which was open for longer than 15 s ({0})")]
+    Expired(KafkaError),
     /// A setting that the client refuses.
     #[error("the Kafka client can't be set up: {0}")]
     Setup(KafkaError),
@@ -46,6 +51,49 @@ pub enum LogError {
     /// A snapshot could not be packed.
     #[error("a snapshot can't be written: {0}")]
     Snapshot(std::io::Error),
+}
+
+impl LogError {
+    /// What whoever runs the service can do about it.
+    #[must_use]
+    pub fn advice(&self) -> &'static str {
+        use RDKafkaErrorCode as Code;
+        let code = match self {
+            Self::Fenced(_) => return "give each process its own `instance` name",
+            Self::Expired(_) => return "nothing, if it is rare; this process, its network or the brokers stood still",
+            Self::Setup(_) => return "see `foreshock check`",
+            Self::Snapshot(_) => return "nothing; if it comes again, report it",
+            Self::Broker { error, .. } => error.rdkafka_error_code(),
+        };
+        match code {
+            Some(
+                Code::BrokerTransportFailure
+                | Code::AllBrokersDown
+                | Code::OperationTimedOut
+                | Code::MessageTimedOut
+                | Code::RequestTimedOut
+                | Code::CoordinatorNotAvailable
+                | Code::CoordinatorLoadInProgress
+                | Code::LeaderNotAvailable
+                | Code::NotEnoughReplicas
+                | Code::NotEnoughReplicasAfterAppend,
+            ) => {
+                "look whether the brokers run and can be reached at `[kafka] brokers`; it is tried again until they can"
+            }
+            Some(Code::UnknownTopic | Code::UnknownTopicOrPartition) => {
+                "create the topic; `foreshock check` prints the command"
+            }
+            Some(
+                Code::Authentication
+                | Code::SaslAuthenticationFailed
+                | Code::TopicAuthorizationFailed
+                | Code::GroupAuthorizationFailed
+                | Code::ClusterAuthorizationFailed
+                | Code::TransactionalIdAuthorizationFailed,
+            ) => "give this user its rights; `foreshock check` says which are missing",
+            _ => "nothing, if it is rare: it is mended by beginning again",
+        }
+    }
 }
 
 fn broker(what: &'static str) -> impl Fn(KafkaError) -> LogError {
@@ -66,6 +114,7 @@ pub struct KafkaLog {
     /// Chunks of the last snapshot of each partition.
     chunks: BTreeMap<TopicPartition, u32>,
     clock: Box<dyn Fn() -> Timestamp + Send>,
+    pulse: Pulse,
     stop: Arc<AtomicBool>,
     /// A record that came along with a rebalance and waits until that was told.
     waiting: Option<OwnedMessage>,
@@ -77,25 +126,25 @@ pub struct KafkaLog {
 }
 
 impl KafkaLog {
-    /// Fences what an earlier process of this instance left open, then joins the group. `clock` is what ticks say; `stop` ends
-    /// the log.
+    /// Fences what an earlier process of this instance left open, then joins the group. `clock` is what ticks say; `pulse` is
+    /// told while brokers are waited for; `stop` ends the log.
     ///
     /// # Errors
     /// When settings are wrong, brokers can't be reached, or the state topic is not there.
     pub fn join(
         settings: LogSettings,
         clock: Box<dyn Fn() -> Timestamp + Send>,
+        pulse: Pulse,
         stop: Arc<AtomicBool>,
         lag: Lag,
     ) -> Result<Self, LogError> {
         let producer = producer(&settings)?;
         if settings.delivery == Delivery::ExactlyOnce {
-            producer
-                .init_transactions(CALL_TIMEOUT)
+            during(&pulse, || producer.init_transactions(CALL_TIMEOUT))
                 .map_err(broker("the producer can't take up its transactions"))?;
         }
-        let consumer = consumer(&settings, lag)?;
-        let state_partitions = partitions_of(&consumer, &settings.topics.state)
+        let consumer = consumer(&settings, lag, Arc::clone(&pulse))?;
+        let state_partitions = during(&pulse, || partitions_of(&consumer, &settings.topics.state))
             .map_err(broker("the state topic can't be seen"))?
             .len();
         let topics = &settings.topics;
@@ -120,6 +169,7 @@ impl KafkaLog {
             state_partitions,
             chunks: BTreeMap::new(),
             clock,
+            pulse,
             stop,
             waiting: None,
             has_read: false,
@@ -207,6 +257,7 @@ impl KafkaLog {
                 Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), back))
                     if Instant::now() < deadline =>
                 {
+                    (self.pulse)();
                     std::thread::sleep(Duration::from_millis(2));
                     record = back;
                 }
@@ -260,28 +311,78 @@ impl KafkaLog {
                 what: "the group can't be named",
                 error: KafkaError::Canceled,
             })?;
-            self.producer
-                .send_offsets_to_transaction(&self.offsets(epoch)?, &group, CALL_TIMEOUT)
-                .map_err(broker("offsets can't join the transaction"))?;
+            let offsets = self.offsets(epoch)?;
+            let until = Instant::now() + CALL_TIMEOUT;
+            self.patiently(Some(until), || {
+                self.producer.send_offsets_to_transaction(&offsets, &group, 5 * SLICE)
+            })
+            .map_err(broker("offsets can't join the transaction"))?;
         }
-        // A finite timeout would leave it unknown whether the transaction went through.
-        self.producer
-            .commit_transaction(Timeout::Never)
+        // Without a limit: to leave it in the middle would leave it unknown whether the transaction went through.
+        self.patiently(None, || self.producer.commit_transaction(SLICE))
             .map_err(broker("the transaction can't be committed"))
+    }
+
+    /// Makes a call again for as long as it only says that it was not done in its time, and shows that this thread is alive.
+    fn patiently(
+        &self,
+        until: Option<Instant>,
+        mut call: impl FnMut() -> Result<(), KafkaError>,
+    ) -> Result<(), KafkaError> {
+        loop {
+            let error = match call() {
+                Ok(()) => return Ok(()),
+                Err(error) => error,
+            };
+            let goes_on = match &error {
+                KafkaError::Flush(code) => *code == RDKafkaErrorCode::OperationTimedOut,
+                KafkaError::Transaction(error) => error.is_retriable(),
+                _ => false,
+            };
+            if !goes_on || until.is_some_and(|until| Instant::now() > until) {
+                return Err(error);
+            }
+            (self.pulse)();
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// A producer is fenced by a second process of its name, but also by the brokers, when its transaction took too long. Only the
+    /// group tells which: it fences a member whose name another has taken.
+    fn who_fenced(&self, error: LogError) -> LogError {
+        let LogError::Fenced(error) = error else { return error };
+        if error.rdkafka_error_code() == Some(RDKafkaErrorCode::FencedInstanceId) {
+            return LogError::Fenced(error);
+        }
+        self.consumer.context().leave();
+        let until = Instant::now() + self.settings.session_timeout;
+        while Instant::now() < until {
+            (self.pulse)();
+            if let Some(Err(error @ KafkaError::MessageConsumptionFatal(_))) = self.consumer.poll(WAIT) {
+                return broker("the consumer can't go on")(error);
+            }
+        }
+        LogError::Expired(error)
     }
 
     fn commit_at_least_once(&mut self, epoch: &Epoch) -> Result<(), LogError> {
         self.send_all(epoch)?;
-        self.producer
-            .flush(CALL_TIMEOUT)
+        let until = Instant::now() + CALL_TIMEOUT;
+        self.patiently(Some(until), || self.producer.flush(SLICE))
             .map_err(broker("records can't be written"))?;
         if epoch.reached.is_empty() {
             return Ok(());
         }
         let offsets = self.offsets(epoch)?;
-        self.consumer
-            .commit(&offsets, CommitMode::Sync)
+        during(&self.pulse, || self.consumer.commit(&offsets, CommitMode::Sync))
             .map_err(broker("offsets can't be committed"))
+    }
+}
+
+impl Drop for KafkaLog {
+    fn drop(&mut self) {
+        // Leaving takes partitions back one last time, and nobody wants their state any more.
+        self.consumer.context().leave();
     }
 }
 
@@ -346,9 +447,24 @@ impl Log for KafkaLog {
         Ok(if read == 0 { Polled::Idle } else { Polled::Records(read) })
     }
 
+    fn begin_anew(&mut self, of: TopicPartition) -> Result<(), LogError> {
+        let topic = self.topic_name(of.topic).to_owned();
+        if let Some(waiting) = &self.waiting
+            && waiting.topic() == topic
+            && waiting.partition() == of.partition
+        {
+            self.waiting = None;
+        }
+        let mut list = TopicPartitionList::new();
+        list.add_partition_offset(&topic, of.partition, Offset::Beginning)
+            .and_then(|()| self.consumer.incremental_unassign(&list))
+            .and_then(|()| self.consumer.incremental_assign(&list))
+            .map_err(broker("a partition can't be read from its beginning"))
+    }
+
     fn commit(&mut self, epoch: Epoch) -> Result<(), LogError> {
         match self.settings.delivery {
-            Delivery::ExactlyOnce => self.commit_transaction(&epoch),
+            Delivery::ExactlyOnce => self.commit_transaction(&epoch).map_err(|error| self.who_fenced(error)),
             Delivery::AtLeastOnce => self.commit_at_least_once(&epoch),
         }
     }
@@ -369,7 +485,7 @@ fn producer(settings: &LogSettings) -> Result<ThreadedProducer<DefaultProducerCo
     config.create().map_err(LogError::Setup)
 }
 
-fn consumer(settings: &LogSettings, lag: Lag) -> Result<BaseConsumer<Member>, LogError> {
+fn consumer(settings: &LogSettings, lag: Lag, pulse: Pulse) -> Result<BaseConsumer<Member>, LogError> {
     let mut config = settings.connection.client();
     let session_ms = settings.session_timeout.as_millis();
     config
@@ -388,6 +504,6 @@ fn consumer(settings: &LogSettings, lag: Lag) -> Result<BaseConsumer<Member>, Lo
         .set("queued.max.messages.kbytes", "65536")
         .set("statistics.interval.ms", "5000");
     config
-        .create_with_context(Member::new(settings.clone(), lag))
+        .create_with_context(Member::new(settings.clone(), lag, pulse))
         .map_err(LogError::Setup)
 }

@@ -202,6 +202,7 @@ impl Pipeline {
             of: LOGS,
             snapshot: None,
             committed: 0,
+            first: 0,
         })?;
         Ok(Self {
             engine,
@@ -232,6 +233,7 @@ impl Pipeline {
                     state: snapshot.state.clone(),
                 }),
                 committed: self.offset,
+                first: 0,
             })?;
         }
         self.poke();
