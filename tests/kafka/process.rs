@@ -102,6 +102,12 @@ impl Foreshock {
         self.child.try_wait().expect("a child to wait for")
     }
 
+    /// Whether it has not ended.
+    pub fn is_running(&self) -> bool {
+        // Until it is asked for its exit status it stays as a zombie.
+        fs::read_to_string(format!("/proc/{}/stat", self.id())).is_ok_and(|stat| !stat.contains(") Z "))
+    }
+
     /// The value of one of its metrics without labels; `None` where it does not answer or has none of that name.
     pub fn metric(&self, name: &str) -> Option<f64> {
         let (_, text) = self.get("/metrics")?;

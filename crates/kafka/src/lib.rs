@@ -13,6 +13,7 @@
 
 mod admin;
 mod embedded;
+mod error;
 mod log;
 mod member;
 mod pulse;
@@ -24,7 +25,8 @@ mod state;
 
 pub use admin::{BrokerView, TopicView, look, partitions};
 pub use embedded::EmbeddedBroker;
-pub use log::{KafkaLog, LogError};
+pub use error::LogError;
+pub use log::KafkaLog;
 pub use member::Lag;
 pub use pulse::Pulse;
 pub use range::{Bound, PartitionRange, RangeError, RangeRecord, open_range};

@@ -11,6 +11,7 @@ use rdkafka::message::{BorrowedMessage, Header, Message, OwnedHeaders, OwnedMess
 use rdkafka::producer::{BaseRecord, DefaultProducerContext, Producer, ThreadedProducer};
 use rdkafka::{Offset, TopicPartitionList};
 
+use crate::error::{LogError, broker};
 use crate::member::{Lag, Member, Rebalanced, topic_id};
 use crate::pulse::{Pulse, during};
 use crate::reader::partitions_of;
@@ -27,83 +28,6 @@ const TRANSACTION_TIMEOUT_MS: &str = "15000";
 const CALL_TIMEOUT: Duration = Duration::from_secs(30);
 /// A call that can be taken up again is left so often to show that this thread is alive.
 const SLICE: Duration = Duration::from_secs(1);
-
-/// Why the log ended before its time. What was committed stands; build a new one.
-#[derive(Debug, thiserror::Error)]
-pub enum LogError {
-    /// Another process with the same group and instance name has taken over; going on would only fence that one in turn.
-    #[error("another process runs as this instance: give each its own `instance` name ({0})")]
-    Fenced(KafkaError),
-    /// The brokers ended this member's transaction, which took too long.
-    #[error("the brokers ended the transaction, which was open for longer than 15 s ({0})")]
-    Expired(KafkaError),
-    /// A setting that the client refuses.
-    #[error("the Kafka client can't be set up: {0}")]
-    Setup(KafkaError),
-    /// Brokers, rights or topics.
-    #[error("{what}: {error}")]
-    Broker {
-        /// What was tried.
-        what: &'static str,
-        /// What the client says.
-        error: KafkaError,
-    },
-    /// A snapshot could not be packed.
-    #[error("a snapshot can't be written: {0}")]
-    Snapshot(std::io::Error),
-}
-
-impl LogError {
-    /// What whoever runs the service can do about it.
-    #[must_use]
-    pub fn advice(&self) -> &'static str {
-        use RDKafkaErrorCode as Code;
-        let code = match self {
-            Self::Fenced(_) => return "give each process its own `instance` name",
-            Self::Expired(_) => return "nothing, if it is rare; this process, its network or the brokers stood still",
-            Self::Setup(_) => return "see `foreshock check`",
-            Self::Snapshot(_) => return "nothing; if it comes again, report it",
-            Self::Broker { error, .. } => error.rdkafka_error_code(),
-        };
-        match code {
-            Some(
-                Code::BrokerTransportFailure
-                | Code::AllBrokersDown
-                | Code::OperationTimedOut
-                | Code::MessageTimedOut
-                | Code::RequestTimedOut
-                | Code::CoordinatorNotAvailable
-                | Code::CoordinatorLoadInProgress
-                | Code::LeaderNotAvailable
-                | Code::NotEnoughReplicas
-                | Code::NotEnoughReplicasAfterAppend,
-            ) => {
-                "look whether the brokers run and can be reached at `[kafka] brokers`; it is tried again until they can"
-            }
-            Some(Code::UnknownTopic | Code::UnknownTopicOrPartition) => {
-                "create the topic; `foreshock check` prints the command"
-            }
-            Some(
-                Code::Authentication
-                | Code::SaslAuthenticationFailed
-                | Code::TopicAuthorizationFailed
-                | Code::GroupAuthorizationFailed
-                | Code::ClusterAuthorizationFailed
-                | Code::TransactionalIdAuthorizationFailed,
-            ) => "give this user its rights; `foreshock check` says which are missing",
-            _ => "nothing, if it is rare: it is mended by beginning again",
-        }
-    }
-}
-
-fn broker(what: &'static str) -> impl Fn(KafkaError) -> LogError {
-    move |error| match error.rdkafka_error_code() {
-        Some(RDKafkaErrorCode::Fenced | RDKafkaErrorCode::FencedInstanceId | RDKafkaErrorCode::ProducerFenced) => {
-            LogError::Fenced(error)
-        }
-        _ => LogError::Broker { what, error },
-    }
-}
 
 /// One member of the group and its transactional producer; see the crate.
 pub struct KafkaLog {
@@ -347,14 +271,21 @@ impl KafkaLog {
         }
     }
 
-    /// A producer is fenced by a second process of its name, but also by the brokers, when its transaction took too long. Only the
-    /// group tells which: it fences a member whose name another has taken.
+    /// Tells a second process of the same name from what only looks like one. A second process takes the producer's name and then
+    /// the member's, so that both are fenced. Brokers fence a producer alone when its transaction took too long, and a member alone when
+    /// its coordinator died and the next one knows it by an older id.
     fn who_fenced(&self, error: LogError) -> LogError {
         let LogError::Fenced(error) = error else { return error };
-        if error.rdkafka_error_code() == Some(RDKafkaErrorCode::FencedInstanceId) {
+        if self.settings.delivery == Delivery::AtLeastOnce {
             return LogError::Fenced(error);
         }
         self.consumer.context().leave();
+        if error.rdkafka_error_code() == Some(RDKafkaErrorCode::FencedInstanceId) {
+            return match self.probe_producer() {
+                Err(LogError::Fenced(error)) => LogError::Fenced(error),
+                _ => LogError::Mistaken(error),
+            };
+        }
         let until = Instant::now() + self.settings.session_timeout;
         while Instant::now() < until {
             (self.pulse)();
@@ -363,6 +294,24 @@ impl KafkaLog {
             }
         }
         LogError::Expired(error)
+    }
+
+    /// Asks whether the producer is fenced, by a transaction that is never committed.
+    fn probe_producer(&self) -> Result<(), LogError> {
+        let probe = broker("the producer can't be asked");
+        self.producer.begin_transaction().map_err(&probe)?;
+        let mut offsets = TopicPartitionList::new();
+        offsets
+            .add_partition_offset(&self.settings.topics.signals, 0, Offset::Offset(0))
+            .map_err(&probe)?;
+        let Some(group) = self.consumer.group_metadata() else {
+            return Ok(());
+        };
+        let until = Instant::now() + CALL_TIMEOUT;
+        self.patiently(Some(until), || {
+            self.producer.send_offsets_to_transaction(&offsets, &group, 5 * SLICE)
+        })
+        .map_err(&probe)
     }
 
     fn commit_at_least_once(&mut self, epoch: &Epoch) -> Result<(), LogError> {
@@ -427,7 +376,7 @@ impl Log for KafkaLog {
                 None => break,
                 Some(Ok(message)) => message,
                 Some(Err(error @ KafkaError::MessageConsumptionFatal(_))) => {
-                    return Err(broker("the consumer can't go on")(error));
+                    return Err(self.who_fenced(broker("the consumer can't go on")(error)));
                 }
                 Some(Err(error)) => {
                     tracing::warn!(%error, "reading goes on after an error");

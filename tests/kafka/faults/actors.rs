@@ -9,7 +9,7 @@ use crate::process::Foreshock;
 use crate::proxy::Weather;
 
 /// Of the inputs and of the signals.
-const PARTITIONS: f64 = (METRIC_PARTITIONS + LOG_PARTITIONS + 2) as f64;
+const PARTITIONS: i32 = METRIC_PARTITIONS + LOG_PARTITIONS + 2;
 
 type Played = (Vec<Injection>, Vec<Foreshock>);
 
@@ -187,9 +187,9 @@ pub fn frozen(stage: &Stage<'_>, of: &Deployment<'_>, mut processes: Vec<Foresho
         processes[sleeper].signal("CONT");
         // It works again: that it is ready is not enough, since it believes so when it wakes, and both own the same.
         let woke = Instant::now();
-        let owned = |p: &Foreshock| p.metric("foreshock_owned_partitions").unwrap_or(0.0);
+        let owned = |p: &Foreshock| p.metric("foreshock_owned_partitions").unwrap_or(0.0) as i32;
         let shared =
-            |all: &[Foreshock]| all.iter().all(|p| owned(p) > 0.0) && all.iter().map(owned).sum::<f64>() == PARTITIONS;
+            |all: &[Foreshock]| all.iter().all(|p| owned(p) > 0) && all.iter().map(owned).sum::<i32>() == PARTITIONS;
         while !shared(&processes) {
             assert_eq!(
                 processes[sleeper].ended(),

@@ -154,6 +154,7 @@ impl Stage<'_> {
                 return began.elapsed();
             }
             for p in processes {
+                assert!(p.is_running(), "{} has ended:\n{}", of.group(), p.last_stderr());
                 let live = p.get("/livez").is_none_or(|(status, _)| status == 200);
                 assert!(
                     live,
