@@ -14,7 +14,7 @@ use rdkafka::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 
 use crate::broker::{Broker, Node, is_skipped};
-use crate::proxy::Proxy;
+use crate::proxy::{Proxy, Weather};
 
 pub const NODES: usize = 3;
 const ASK_MAX: Duration = Duration::from_secs(2);
@@ -115,6 +115,19 @@ impl Cluster {
             }
             std::thread::sleep(Duration::from_millis(100));
         }
+    }
+
+    /// Takes back whatever was done to nodes and network.
+    ///
+    /// # Panics
+    /// Where they are not whole `within` that time.
+    pub fn mend(&self, within: Duration) {
+        self.proxy.set(Weather::default());
+        for node in &self.nodes {
+            node.start();
+            node.signal("CONT");
+        }
+        self.wait_whole(within);
     }
 
     fn look(&self) -> Result<(), String> {

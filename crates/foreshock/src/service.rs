@@ -15,7 +15,7 @@ use foreshock_kafka::{KafkaLog, LogError, LogSettings, partitions};
 use crate::vitals::Vitals;
 
 /// Wait before the first new beginning, and the longest.
-const BACKOFF: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(30));
+const BACKOFF: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(10));
 /// A worker that lived this long begins again without a long wait.
 const LIVED: Duration = Duration::from_secs(60);
 

@@ -275,15 +275,20 @@ impl KafkaLog {
     /// the member's, so that both are fenced. Brokers fence a producer alone when its transaction took too long, and a member alone when
     /// its coordinator died and the next one knows it by an older id.
     fn who_fenced(&self, error: LogError) -> LogError {
+        use RDKafkaErrorCode as Code;
         let LogError::Fenced(error) = error else { return error };
         if self.settings.delivery == Delivery::AtLeastOnce {
             return LogError::Fenced(error);
         }
         self.consumer.context().leave();
-        if error.rdkafka_error_code() == Some(RDKafkaErrorCode::FencedInstanceId) {
-            return match self.probe_producer() {
-                Err(LogError::Fenced(error)) => LogError::Fenced(error),
-                _ => LogError::Mistaken(error),
+        if error.rdkafka_error_code() == Some(Code::FencedInstanceId) {
+            let producer_is_fenced = self
+                .probe_producer()
+                .is_err_and(|e| matches!(e.rdkafka_error_code(), Some(Code::Fenced | Code::ProducerFenced)));
+            return if producer_is_fenced {
+                LogError::Fenced(error)
+            } else {
+                LogError::Mistaken(error)
             };
         }
         let until = Instant::now() + self.settings.session_timeout;
@@ -297,13 +302,10 @@ impl KafkaLog {
     }
 
     /// Asks whether the producer is fenced, by a transaction that is never committed.
-    fn probe_producer(&self) -> Result<(), LogError> {
-        let probe = broker("the producer can't be asked");
-        self.producer.begin_transaction().map_err(&probe)?;
+    fn probe_producer(&self) -> Result<(), KafkaError> {
+        self.producer.begin_transaction()?;
         let mut offsets = TopicPartitionList::new();
-        offsets
-            .add_partition_offset(&self.settings.topics.signals, 0, Offset::Offset(0))
-            .map_err(&probe)?;
+        offsets.add_partition_offset(&self.settings.topics.signals, 0, Offset::Offset(0))?;
         let Some(group) = self.consumer.group_metadata() else {
             return Ok(());
         };
@@ -311,7 +313,6 @@ impl KafkaLog {
         self.patiently(Some(until), || {
             self.producer.send_offsets_to_transaction(&offsets, &group, 5 * SLICE)
         })
-        .map_err(&probe)
     }
 
     fn commit_at_least_once(&mut self, epoch: &Epoch) -> Result<(), LogError> {

@@ -19,6 +19,7 @@ mod report;
 mod soak;
 
 use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
@@ -31,7 +32,7 @@ use crate::fleet::{Fleet, LOG_PARTITIONS, METRIC_PARTITIONS};
 use crate::process::Foreshock;
 use crate::topics::{Incoming, Topics, send};
 pub use positions::Positions;
-use report::{Outcome, Row};
+use report::{Outcome, Report};
 
 /// Longer than any recovery that is one; the machine may be busy with something else.
 const PATIENCE: Duration = Duration::from_secs(240);
@@ -255,7 +256,7 @@ fn letters(records: &[Incoming]) -> BTreeMap<String, usize> {
 }
 
 /// The whole run; `None` where the user asked to skip these tests.
-fn run(plan: &Plan, watch: impl Fn(&AtomicBool, &[(String, u32)]) + Sync) -> Option<Vec<Row>> {
+fn run(plan: &Plan, watch: impl Fn(&AtomicBool, &[(String, u32)]) + Sync) -> Option<Report> {
     let cases = cases();
     let cluster = Cluster::start()?;
     let topics = Topics::new(cluster.broker(), "faults");
@@ -319,20 +320,27 @@ fn run(plan: &Plan, watch: impl Fn(&AtomicBool, &[(String, u32)]) + Sync) -> Opt
                 })
             })
             .collect();
-        let played: Vec<_> = actors
-            .into_iter()
-            .map(|a| a.join().expect("an actor that ends well"))
-            .collect();
+        let played: Vec<_> = actors.into_iter().map(|a| a.join().ok()).collect();
         (sender.join().expect("all records sent"), played)
     });
+    cluster.mend(PATIENCE);
+    // Where one case breaks the others are told of all the same.
+    let mut broken = Vec::new();
     let mut outcomes = Vec::new();
-    for (of, (injections, processes)) in deployments.iter().zip(played) {
-        settle(&stage, &topics, of);
-        for process in processes {
-            let status = process.terminate(Duration::from_secs(40));
-            assert!(status.success(), "{}: SIGTERM ends it in order: {status}", of.group());
+    for ((of, (name, ..)), played) in deployments.iter().zip(&cases).zip(played) {
+        let finish = |(injections, processes): (Vec<Injection>, Vec<Foreshock>)| {
+            settle(&stage, &topics, of);
+            for process in processes {
+                let status = process.terminate(Duration::from_secs(40));
+                assert!(status.success(), "{}: SIGTERM ends it in order: {status}", of.group());
+            }
+            (injections, of.events(), of.dead_letters())
+        };
+        let outcome = played.and_then(|played| catch_unwind(AssertUnwindSafe(|| finish(played))).ok());
+        if outcome.is_none() {
+            broken.push(*name);
         }
-        outcomes.push((injections, of.events(), of.dead_letters()));
+        outcomes.push(outcome);
     }
     let calm = Deployment::new(cluster.broker(), &topics, "calm", &sources);
     let process = calm.start("a");
@@ -342,11 +350,14 @@ fn run(plan: &Plan, watch: impl Fn(&AtomicBool, &[(String, u32)]) + Sync) -> Opt
     assert!(expected.values().all(|n| *n == 1), "undisturbed: each event once");
     let expected_letters = letters(&calm.dead_letters());
     let mut rows = Vec::new();
-    for ((name, ..), (injections, events, dead)) in cases.iter().zip(outcomes) {
+    for ((name, ..), outcome) in cases.iter().zip(outcomes) {
+        let Some((injections, events, dead)) = outcome else {
+            continue;
+        };
         let outcome = Outcome::new(name, &expected, &multiset(&events), letters(&dead) == expected_letters);
         rows.extend(report::rows(&injections, records, &outcome));
     }
-    Some(rows)
+    Some(Report { rows, broken })
 }
 
 fn turns(plan: &Plan, cases: &[Case], began: Instant) -> Vec<Turn> {
@@ -380,9 +391,9 @@ fn faults_lose_nothing_and_double_nothing() {
         stream: Duration::from_secs(100),
         in_turn: false,
     };
-    let Some(rows) = run(&plan, |_, _| {}) else { return };
-    println!("{}", report::table(&rows));
-    report::assert_exact(&rows, 1_000, 50);
+    let Some(report) = run(&plan, |_, _| {}) else { return };
+    println!("{}", report.table());
+    report.assert_exact(1_000, 50);
 }
 
 /// See the module.
@@ -402,14 +413,14 @@ fn soak() {
         in_turn: true,
     };
     let soak = soak::Soak::default();
-    let Some(rows) = run(&plan, |sent, processes| soak.watch(sent, processes)) else {
+    let Some(report) = run(&plan, |sent, processes| soak.watch(sent, processes)) else {
         return;
     };
     let folder = crate::broker::kafka_folder();
-    let table = report::table(&rows);
+    let table = report.table();
     println!("{table}");
     std::fs::write(folder.join("faults.md"), table).unwrap();
     soak.write(&folder);
-    report::assert_exact(&rows, 200_000, 100);
+    report.assert_exact(200_000, 100);
     soak.assert_flat();
 }

@@ -27,6 +27,13 @@ pub struct Row {
     pub recoveries: Vec<Duration>,
 }
 
+/// What came of all of it.
+pub struct Report {
+    pub rows: Vec<Row>,
+    /// Cases that did not come to their end.
+    pub broken: Vec<&'static str>,
+}
+
 type Multiset = BTreeMap<(String, String), usize>;
 
 impl Outcome {
@@ -65,72 +72,80 @@ pub fn rows(injections: &[Injection], records: usize, outcome: &Outcome) -> Vec<
     rows
 }
 
-/// Markdown.
-pub fn table(rows: &[Row]) -> String {
-    let mut text = String::from(
-        "| fault | times | records | events expected | lost | doubled | recovered p50 | max |\n|---|---|---|---|---|---|---|---|\n",
-    );
-    for r in rows {
-        let s = |place: usize| {
-            r.recoveries
-                .get(place)
-                .map_or("-".into(), |d| format!("{:.1} s", d.as_secs_f64()))
-        };
-        let _ = writeln!(
-            text,
-            "| {} | {} | {} | {} | {} | {} | {} | {} |",
-            r.fault,
-            r.times,
-            r.records,
-            r.outcome.expected,
-            r.outcome.lost.len(),
-            r.outcome.doubled.len(),
-            s(r.recoveries.len() / 2),
-            s(r.recoveries.len().saturating_sub(1)),
+impl Report {
+    /// Markdown.
+    pub fn table(&self) -> String {
+        let mut text = String::from(
+            "| fault | times | records | events expected | lost | doubled | recovered p50 | max |\n|---|---|---|---|---|---|---|---|\n",
         );
+        for r in &self.rows {
+            let s = |place: usize| {
+                r.recoveries
+                    .get(place)
+                    .map_or("-".into(), |d| format!("{:.1} s", d.as_secs_f64()))
+            };
+            let _ = writeln!(
+                text,
+                "| {} | {} | {} | {} | {} | {} | {} | {} |",
+                r.fault,
+                r.times,
+                r.records,
+                r.outcome.expected,
+                r.outcome.lost.len(),
+                r.outcome.doubled.len(),
+                s(r.recoveries.len() / 2),
+                s(r.recoveries.len().saturating_sub(1)),
+            );
+        }
+        text
     }
-    text
-}
 
-/// Every fault was injected, and made no difference.
-///
-/// # Panics
-/// Where it did, with what is lost or doubled.
-pub fn assert_exact(rows: &[Row], records_min: usize, events_min: usize) {
-    assert!(!rows.is_empty());
-    for r in rows {
+    /// Every fault was injected, and made no difference.
+    ///
+    /// # Panics
+    /// Where it did, with what is lost or doubled.
+    pub fn assert_exact(&self, records_min: usize, events_min: usize) {
+        let rows = &self.rows;
         assert!(
-            r.records >= records_min,
-            "{} records are too few to mean anything",
-            r.records
+            self.broken.is_empty(),
+            "cases that did not come to their end, see above: {:?}",
+            self.broken
         );
+        assert!(!rows.is_empty());
+        for r in rows {
+            assert!(
+                r.records >= records_min,
+                "{} records are too few to mean anything",
+                r.records
+            );
+            assert!(
+                r.outcome.expected >= events_min,
+                "{} events are too few",
+                r.outcome.expected
+            );
+        }
+        let faulty: Vec<&Row> = rows
+            .iter()
+            .filter(|r| !r.outcome.lost.is_empty() || !r.outcome.doubled.is_empty() || !r.outcome.dead_letters_equal)
+            .collect();
+        let first = |all: &[String]| all.iter().take(5).cloned().collect::<Vec<_>>().join("\n  ");
+        for r in &faulty {
+            println!(
+                "{} ({}): {} lost\n  {}\n{} extra or doubled\n  {}\ndead letters equal: {}",
+                r.outcome.name,
+                r.fault,
+                r.outcome.lost.len(),
+                first(&r.outcome.lost),
+                r.outcome.doubled.len(),
+                first(&r.outcome.doubled),
+                r.outcome.dead_letters_equal
+            );
+        }
         assert!(
-            r.outcome.expected >= events_min,
-            "{} events are too few",
-            r.outcome.expected
+            faulty.is_empty(),
+            "{} of {} faults made a difference",
+            faulty.len(),
+            rows.len()
         );
     }
-    let faulty: Vec<&Row> = rows
-        .iter()
-        .filter(|r| !r.outcome.lost.is_empty() || !r.outcome.doubled.is_empty() || !r.outcome.dead_letters_equal)
-        .collect();
-    let first = |all: &[String]| all.iter().take(5).cloned().collect::<Vec<_>>().join("\n  ");
-    for r in &faulty {
-        println!(
-            "{} ({}): {} lost\n  {}\n{} extra or doubled\n  {}\ndead letters equal: {}",
-            r.outcome.name,
-            r.fault,
-            r.outcome.lost.len(),
-            first(&r.outcome.lost),
-            r.outcome.doubled.len(),
-            first(&r.outcome.doubled),
-            r.outcome.dead_letters_equal
-        );
-    }
-    assert!(
-        faulty.is_empty(),
-        "{} of {} faults made a difference",
-        faulty.len(),
-        rows.len()
-    );
 }
