@@ -26,13 +26,15 @@ const START_MAX: Duration = Duration::from_secs(90);
 #[derive(Debug)]
 pub struct Broker {
     bootstrap: String,
+    /// Copies of every topic that a test creates.
+    replication: i32,
     /// `None` where the broker was given.
     node: Option<Node>,
 }
 
-/// A broker of our own.
+/// A broker process of our own.
 #[derive(Debug)]
-struct Node {
+pub struct Node {
     folder: PathBuf,
     jars: PathBuf,
     /// The guard whose standard input keeps the broker alive.
@@ -56,7 +58,7 @@ impl Broker {
         }
         match std::env::var("KAFKA_BROKERS") {
             Ok(bootstrap) if !bootstrap.is_empty() => {
-                let given = Self { bootstrap, node: None };
+                let given = Self::given(bootstrap, 1);
                 given.wait_until_it_answers();
                 Some(given)
             }
@@ -75,33 +77,32 @@ impl Broker {
     /// The same with settings of one's own: `settings` is told the folder, the plain listener's port, which this program
     /// uses, and the controller's. `format` are further words for `StorageTool format`.
     pub fn with(settings: &dyn Fn(&Path, u16, u16) -> String, format: &[String]) -> Option<Self> {
-        static STARTED: AtomicU32 = AtomicU32::new(0);
         if is_skipped() {
             return None;
         }
-        let jars = jars();
-        let n = STARTED.fetch_add(1, Ordering::Relaxed);
-        let folder = kafka_folder().join(format!("run-{}-{n}", std::process::id()));
-        fs::create_dir_all(&folder).expect("a folder for the broker");
         let [port, controller_port] = free_ports();
-        fs::write(
-            folder.join("server.properties"),
-            settings(&folder, port, controller_port),
-        )
-        .expect("its settings");
-        fs::write(folder.join("log4j2.properties"), include_str!("log4j2.properties")).expect("its log's settings");
-        let node = Node {
-            folder,
-            jars,
-            guard: Mutex::new(None),
-        };
-        node.format(format);
+        let node = Node::new(|folder| settings(folder, port, controller_port), format);
         let broker = Self {
             bootstrap: format!("127.0.0.1:{port}"),
+            replication: 1,
             node: Some(node),
         };
         broker.start();
         Some(broker)
+    }
+
+    /// Brokers that somebody else starts and ends; tests create topics there with so many copies.
+    pub fn given(bootstrap: String, replication: i32) -> Self {
+        Self {
+            bootstrap,
+            replication,
+            node: None,
+        }
+    }
+
+    /// Copies of every topic that a test creates.
+    pub fn replication(&self) -> i32 {
+        self.replication
     }
 
     /// `host:port` of it, for `bootstrap.servers`.
@@ -146,7 +147,7 @@ impl Broker {
     /// # Panics
     /// Where the broker was given and is not ours to kill.
     pub fn kill(&self) {
-        self.own_node().kill(b"keep\n");
+        self.own_node().kill_hard();
     }
 
     /// Starts the broker on the same port with the data it had; does nothing where it runs. Returns when it answers.
@@ -164,7 +165,11 @@ impl Broker {
             .expect("a broker that KAFKA_BROKERS names is not ours to start or kill")
     }
 
-    fn wait_until_it_answers(&self) {
+    /// Returns when some broker answers.
+    ///
+    /// # Panics
+    /// Where none does in 90 s.
+    pub fn wait_until_it_answers(&self) {
         let admin: AdminClient<DefaultClientContext> = self.client().create().expect("a client");
         let until = Instant::now() + START_MAX;
         loop {
@@ -183,6 +188,28 @@ impl Broker {
 }
 
 impl Node {
+    /// A formatted node that does not run yet; `settings` gives its `server.properties` for its folder, `format` are
+    /// further words for `StorageTool format`.
+    ///
+    /// # Panics
+    /// Where there is no Java or Maven.
+    pub fn new(settings: impl FnOnce(&Path) -> String, format: &[String]) -> Self {
+        static MADE: AtomicU32 = AtomicU32::new(0);
+        let jars = jars();
+        let n = MADE.fetch_add(1, Ordering::Relaxed);
+        let folder = kafka_folder().join(format!("run-{}-{n}", std::process::id()));
+        fs::create_dir_all(&folder).expect("a folder for the broker");
+        fs::write(folder.join("server.properties"), settings(&folder)).expect("its settings");
+        fs::write(folder.join("log4j2.properties"), include_str!("log4j2.properties")).expect("its log's settings");
+        let node = Self {
+            folder,
+            jars,
+            guard: Mutex::new(None),
+        };
+        node.format(format);
+        node
+    }
+
     fn java(&self) -> Vec<String> {
         let log4j = self.folder.join("log4j2.properties");
         let mut words: Vec<String> = [
@@ -230,11 +257,17 @@ impl Node {
         );
     }
 
-    fn start(&self) {
+    /// Starts the process with the data it had; does nothing where it runs.
+    ///
+    /// # Panics
+    /// Where there is no shell.
+    pub fn start(&self) {
         let mut guard = self.guard.lock().unwrap_or_else(PoisonError::into_inner);
         if guard.is_some() {
             return;
         }
+        // The guard writes it anew.
+        let _ = fs::remove_file(self.folder.join("pid"));
         let mut command = Command::new("sh");
         command
             .args(["-c", include_str!("guard.sh"), "guard"])
@@ -251,6 +284,51 @@ impl Node {
         );
     }
 
+    /// Kills it as `kill -9` does; its data stay.
+    pub fn kill_hard(&self) {
+        self.kill(b"keep\n");
+    }
+
+    /// Asks it to end in order (SIGTERM), and returns when it has.
+    ///
+    /// # Panics
+    /// Where it has not ended within a minute.
+    pub fn stop(&self) {
+        self.signal("TERM");
+        let stat = format!("/proc/{}/stat", self.pid());
+        let until = Instant::now() + Duration::from_secs(60);
+        // The guard has not asked for its exit status yet, so its number stays its own.
+        while fs::read_to_string(&stat).is_ok_and(|stat| !stat.contains(") Z ")) {
+            assert!(
+                Instant::now() < until,
+                "a broker does not end on SIGTERM:\n{}",
+                self.last_output()
+            );
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        self.kill_hard();
+    }
+
+    /// Sends a signal, such as `STOP` or `CONT`.
+    ///
+    /// # Panics
+    /// Where it does not run.
+    pub fn signal(&self, name: &str) {
+        let sent = Command::new("kill").args([&format!("-{name}"), &self.pid()]).status();
+        assert!(sent.is_ok_and(|status| status.success()), "no broker to signal");
+    }
+
+    fn pid(&self) -> String {
+        let until = Instant::now() + Duration::from_secs(10);
+        loop {
+            match fs::read_to_string(self.folder.join("pid")) {
+                Ok(pid) if pid.ends_with('\n') => return pid.trim().to_owned(),
+                _ => assert!(Instant::now() < until, "the guard does not say which process it guards"),
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
     fn kill(&self, word: &[u8]) {
         let mut guard = self.guard.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(mut guard) = guard.take() {
@@ -260,7 +338,8 @@ impl Node {
         }
     }
 
-    fn last_output(&self) -> String {
+    /// The end of its output.
+    pub fn last_output(&self) -> String {
         let output = fs::read_to_string(self.folder.join("output")).unwrap_or_default();
         let lines: Vec<&str> = output.lines().collect();
         lines[lines.len().saturating_sub(20)..].join("\n")
@@ -274,7 +353,7 @@ impl Drop for Node {
 }
 
 /// Whether the user asked to leave these tests out; said on the real standard error, which the test harness does not catch.
-fn is_skipped() -> bool {
+pub fn is_skipped() -> bool {
     let skipped = std::env::var("FORESHOCK_SKIP_KAFKA").is_ok_and(|v| v == "1");
     if skipped {
         let _ = writeln!(
@@ -286,7 +365,7 @@ fn is_skipped() -> bool {
 }
 
 /// `target/kafka`, wherever the build lies.
-fn kafka_folder() -> PathBuf {
+pub fn kafka_folder() -> PathBuf {
     Path::new(env!("CARGO_TARGET_TMPDIR")).with_file_name("kafka")
 }
 

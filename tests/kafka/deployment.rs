@@ -14,9 +14,10 @@ use crate::topics::{Incoming, Topics};
 /// Output and internal topics under a name of their own, over input topics that deployments may share.
 pub struct Deployment<'a> {
     topics: &'a Topics<'a>,
-    broker: &'a Broker,
     name: String,
     sources: String,
+    /// Where its processes look for brokers.
+    bootstrap: String,
     folder: PathBuf,
 }
 
@@ -33,24 +34,46 @@ impl<'a> Deployment<'a> {
         fs::create_dir_all(&folder).unwrap();
         Self {
             topics,
-            broker,
             name: name.into(),
             sources: sources.into(),
+            bootstrap: broker.bootstrap().into(),
             folder,
         }
     }
 
+    /// The same, with processes that look for brokers elsewhere: behind a proxy.
+    pub fn through(mut self, bootstrap: String) -> Self {
+        self.bootstrap = bootstrap;
+        self
+    }
+
+    /// Its consumer group.
+    pub fn group(&self) -> String {
+        format!("{}{}", self.topics.prefix(), self.name)
+    }
+
+    /// The full name of its own topic `what`.
+    pub fn topic(&self, what: &str) -> String {
+        self.topics.name(&format!("{}.{what}", self.name))
+    }
+
     /// Starts an instance and waits until it owns partitions and has restored them.
     pub fn start(&self, instance: &str) -> Foreshock {
+        let mut process = self.launch(instance);
+        process.wait_ready(Duration::from_secs(120));
+        process
+    }
+
+    /// Starts an instance and waits for nothing.
+    pub fn launch(&self, instance: &str) -> Foreshock {
         let [port] = free_ports();
-        let topic = |what: &str| self.topics.name(&format!("{}.{what}", self.name));
+        let topic = |what: &str| self.topic(what);
         let text = format!(
-            "[kafka]\nbrokers = \"{}\"\ngroup = \"{}{}\"\ninstance = \"{instance}\"\nworkers = 1\n\
+            "[kafka]\nbrokers = \"{}\"\ngroup = \"{}\"\ninstance = \"{instance}\"\nworkers = 1\n\
              session_timeout = \"6s\"\n\n[topics]\nsignals = \"{}\"\nanomalies = \"{}\"\nfailures = \"{}\"\n\
              ledger = \"{}\"\ndead_letters = \"{}\"\nstate = \"{}\"\n\n[http]\nlisten = \"127.0.0.1:{port}\"\n\n{}",
-            self.broker.bootstrap(),
-            self.topics.prefix(),
-            self.name,
+            self.bootstrap,
+            self.group(),
             topic("signals"),
             topic("anomalies"),
             topic("failures"),
@@ -62,20 +85,13 @@ impl<'a> Deployment<'a> {
         let config = self.folder.join(format!("{instance}.toml"));
         fs::write(&config, text).unwrap();
         let stderr = self.folder.join(format!("{instance}.log"));
-        let mut process = Foreshock::start(Path::new(env!("CARGO_BIN_EXE_foreshock")), &config, port, &stderr);
-        process.wait_ready(Duration::from_secs(120));
-        process
+        Foreshock::start(Path::new(env!("CARGO_BIN_EXE_foreshock")), &config, port, &stderr)
     }
 
     /// What a `read_committed` reader sees of the events so far: key, headers and value of each.
     pub fn events(&self) -> Vec<Incoming> {
-        let mut all = self
-            .topics
-            .read_committed(&self.topics.name(&format!("{}.anomalies", self.name)));
-        all.extend(
-            self.topics
-                .read_committed(&self.topics.name(&format!("{}.failures", self.name))),
-        );
+        let mut all = self.topics.read_committed(&self.topic("anomalies"));
+        all.extend(self.topics.read_committed(&self.topic("failures")));
         all
     }
 
@@ -106,8 +122,7 @@ impl<'a> Deployment<'a> {
 
     /// Records that could not be read.
     pub fn dead_letters(&self) -> Vec<Incoming> {
-        self.topics
-            .read_committed(&self.topics.name(&format!("{}.dead-letters", self.name)))
+        self.topics.read_committed(&self.topic("dead-letters"))
     }
 }
 

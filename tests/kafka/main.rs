@@ -7,10 +7,15 @@
 
 mod acls;
 mod broker;
+mod cluster;
+mod comeback;
 mod deployment;
+mod faults;
+mod fleet;
 mod harness;
 mod pipeline;
 mod process;
+mod proxy;
 mod range;
 mod secure;
 mod secured;

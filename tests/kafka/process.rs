@@ -82,6 +82,39 @@ impl Foreshock {
         parse(&String::from_utf8_lossy(&response))
     }
 
+    /// Sends a signal, such as `STOP` or `CONT`.
+    ///
+    /// # Panics
+    /// Where there is nobody to get it.
+    pub fn signal(&self, name: &str) {
+        let sent = Command::new("kill")
+            .args([&format!("-{name}"), &self.child.id().to_string()])
+            .status()
+            .expect("kill runs");
+        assert!(sent.success(), "nobody to signal:\n{}", self.last_stderr());
+    }
+
+    /// How it ended, if it has.
+    ///
+    /// # Panics
+    /// Where the system does not say.
+    pub fn ended(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().expect("a child to wait for")
+    }
+
+    /// Whether it has not ended.
+    pub fn is_running(&self) -> bool {
+        // Until it is asked for its exit status it stays as a zombie.
+        fs::read_to_string(format!("/proc/{}/stat", self.id())).is_ok_and(|stat| !stat.contains(") Z "))
+    }
+
+    /// The value of one of its metrics without labels; `None` where it does not answer or has none of that name.
+    pub fn metric(&self, name: &str) -> Option<f64> {
+        let (_, text) = self.get("/metrics")?;
+        let line = text.lines().find(|l| l.starts_with(&format!("{name} ")))?;
+        line.rsplit(' ').next()?.parse().ok()
+    }
+
     /// Kills it as `kill -9` does, and waits until it is gone.
     ///
     /// # Panics
@@ -96,11 +129,7 @@ impl Foreshock {
     /// # Panics
     /// Where it has not ended `within` that time; with the end of its standard error.
     pub fn terminate(mut self, within: Duration) -> ExitStatus {
-        let asked = Command::new("kill")
-            .args(["-TERM", &self.child.id().to_string()])
-            .status()
-            .expect("kill runs");
-        assert!(asked.success(), "nobody to ask:\n{}", self.last_stderr());
+        self.signal("TERM");
         let until = Instant::now() + within;
         loop {
             if let Some(status) = self.child.try_wait().expect("a child to wait for") {
@@ -127,7 +156,8 @@ impl Foreshock {
         self.stderr.clone()
     }
 
-    fn last_stderr(&self) -> String {
+    /// The end of its standard error.
+    pub fn last_stderr(&self) -> String {
         let all = self.stderr();
         let lines: Vec<&str> = all.lines().collect();
         lines[lines.len().saturating_sub(30)..].join("\n")

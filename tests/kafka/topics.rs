@@ -125,7 +125,7 @@ impl<'a> Topics<'a> {
     /// Where the broker refuses.
     pub fn create(&self, name: &str, partitions: i32, settings: &[(&str, &str)]) -> String {
         let name = self.name(name);
-        let topic = NewTopic::new(&name, partitions, TopicReplication::Fixed(1));
+        let topic = NewTopic::new(&name, partitions, TopicReplication::Fixed(self.broker.replication()));
         let topic = settings.iter().fold(topic, |topic, (key, value)| topic.set(key, value));
         let admin: AdminClient<DefaultClientContext> = self.broker.client().create().expect("a client");
         let options = AdminOptions::new()

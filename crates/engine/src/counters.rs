@@ -25,6 +25,8 @@ counters! {
     records,
     /// Records replayed silently after a restore.
     records_replayed,
+    /// Records that the log had deleted before they were read, or before they could be replayed.
+    records_gone,
     /// Metric samples taken into a window.
     samples,
     /// Log lines taken into a window.

@@ -12,6 +12,8 @@ pub struct Assignment {
     pub snapshot: Option<Snapshot>,
     /// The next record whose effects have not been committed: what comes before it is replayed silently.
     pub committed: i64,
+    /// The first record that is still there: what comes before it, and is in no snapshot, is gone.
+    pub first: i64,
 }
 
 /// What a poll brought.

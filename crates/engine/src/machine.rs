@@ -99,7 +99,8 @@ impl Engine {
         &self.config
     }
 
-    /// Takes up a partition, from its snapshot or without a past.
+    /// Takes up a partition, from its snapshot or without a past. What the log no longer has and the snapshot does not hold is counted, and
+    /// the partition goes on behind it.
     ///
     /// # Errors
     /// When its snapshot can't be read: the partition is then not owned, and can be assigned again with another one.
@@ -113,6 +114,12 @@ impl Engine {
             }
             None => (self.fresh(of)?, 0),
         };
+        // Without a snapshot nobody knows what the state should hold, but what was never read is missing for certain.
+        let needed = if stale { assignment.committed } else { next };
+        if needed > 0 {
+            self.counters.records_gone += u64::try_from(assignment.first - needed).unwrap_or(0);
+        }
+        let next = next.max(assignment.first);
         self.partitions.insert(
             of,
             Partition {
@@ -340,6 +347,7 @@ mod tests {
             of: OF,
             snapshot: None,
             committed: 0,
+            first: 0,
         };
         engine.assign(assignment).unwrap();
         engine
@@ -396,6 +404,7 @@ mod tests {
                 of: OF,
                 snapshot: Some(changed),
                 committed: 1,
+                first: 0,
             };
             assert_eq!(second.assign(assignment).is_ok(), is_read, "{version}, {blocks} blocks");
             assert_eq!(second.owned().len(), usize::from(is_read));

@@ -83,6 +83,7 @@ impl MemoryTopic {
             of,
             snapshot: self.snapshots.get(&of).and_then(|all| all.last()).cloned(),
             committed: self.committed.get(&of).copied().unwrap_or(0),
+            first: 0,
         };
         all.into_iter().map(assignment).collect()
     }
@@ -340,6 +341,7 @@ impl Log for MemoryLog<'_> {
             of,
             snapshot: snapshots.last().cloned(),
             committed: self.topics.committed.get(&of).copied().unwrap_or(0),
+            first: 0,
         };
         self.start_at(&assignment);
         Ok(assignment)

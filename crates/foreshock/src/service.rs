@@ -17,7 +17,7 @@ use foreshock_kafka::{
 use crate::vitals::Vitals;
 
 /// Wait before the first new beginning, and the longest.
-const BACKOFF: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(30));
+const BACKOFF: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(10));
 /// A worker that lived this long begins again without a long wait.
 const LIVED: Duration = Duration::from_secs(60);
 
@@ -120,7 +120,10 @@ fn work(plan: &Plan, number: usize, vitals: &Arc<Vitals>, stop: &Arc<AtomicBool>
         } else {
             (wait * 2).min(BACKOFF.1)
         };
-        tracing::warn!(%error, worker = number, wait_ms = wait.as_millis(), "begins again from what was committed");
+        tracing::warn!(
+            %error, advice = error.advice(), worker = number, wait_ms = wait.as_millis(),
+            "begins again from what was committed"
+        );
         let until = Instant::now() + wait;
         while Instant::now() < until && !stop.load(Ordering::Relaxed) {
             vitals.observe(number, EpochReport::Alive);
@@ -189,13 +192,13 @@ fn once(plan: &Plan, number: usize, vitals: &Arc<Vitals>, stop: &Arc<AtomicBool>
     let signals_partitions = partitions(&settings.connection, &settings.topics.signals)?;
     check_rights(&settings)?;
     let clock = Arc::clone(&plan.clock);
-    let shown = Arc::clone(vitals);
+    let beating = Arc::clone(vitals);
     let mut log = KafkaLog::join(
         settings,
         Box::new(move || clock()),
+        Arc::new(move || beating.observe(number, EpochReport::Alive)),
         Arc::clone(stop),
         vitals.lag(number),
-        Arc::new(move || shown.observe(number, EpochReport::Alive)),
     )?;
     let config = EngineConfig {
         signals_partitions,

@@ -171,6 +171,7 @@ impl<'a> DumpLog<'a> {
                 of,
                 snapshot,
                 committed,
+                first: 0,
             }
         };
         all.into_iter().map(assignment).collect()
@@ -328,6 +329,7 @@ impl Log for DumpLog<'_> {
             of,
             snapshot: None,
             committed: 0,
+            first: 0,
         })
     }
 }

@@ -5,7 +5,7 @@ use rdkafka::client::DefaultClientContext;
 use rdkafka::types::RDKafkaErrorCode;
 
 use crate::contact::{Unreached, ask};
-use crate::log::LogError;
+use crate::error::LogError;
 use crate::settings::ConnectionSettings;
 
 /// A topic as the brokers describe it.

@@ -12,10 +12,10 @@ use rdkafka::producer::{BaseRecord, DefaultProducerContext, Producer, ThreadedPr
 use rdkafka::util::Timeout;
 use rdkafka::{Offset, TopicPartitionList};
 
-use crate::contact::Unreached;
+use crate::error::{LogError, broker, is_denied};
 use crate::member::{Hooks, Lag, Member, Rebalanced, topic_id};
+use crate::pulse::{Pulse, during};
 use crate::reader::partitions_of;
-use crate::rights::Rights;
 use crate::settings::{Delivery, LogSettings};
 use crate::state::{Saver, StateError, StateRecord};
 
@@ -29,71 +29,8 @@ const TRANSACTION_TIMEOUT_MS: &str = "15000";
 const FINISH: Duration = Duration::from_secs(15);
 /// For calls to the brokers that are retried inside.
 const CALL_TIMEOUT: Duration = Duration::from_secs(30);
-
-/// Why the log ended before its time. What was committed stands; build a new one.
-#[derive(Debug, thiserror::Error)]
-pub enum LogError {
-    /// Another process with the same group and instance name has taken over; going on would only fence that one in turn.
-    #[error("another process runs as this instance: give each its own `instance` name ({0})")]
-    Fenced(KafkaError),
-    /// A setting that the client refuses.
-    #[error("the Kafka client can't be set up: {0}")]
-    Setup(KafkaError),
-    /// No broker answers, or none lets this program in.
-    #[error(transparent)]
-    Unreached(Unreached),
-    /// Rights are missing. Never empty.
-    #[error("the brokers deny {}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
-    Denied(Vec<Rights>),
-    /// Brokers, rights or topics.
-    #[error("{what}: {error}")]
-    Broker {
-        /// What was tried.
-        what: &'static str,
-        /// What the client says.
-        error: KafkaError,
-    },
-    /// A snapshot could not be packed.
-    #[error("a snapshot can't be written: {0}")]
-    Snapshot(std::io::Error),
-    /// Stored state that this program must not touch.
-    #[error("{0}")]
-    State(StateError),
-}
-
-impl LogError {
-    /// Whether the brokers deny a right.
-    #[must_use]
-    pub fn is_denied(&self) -> bool {
-        match self {
-            Self::Denied(_) => true,
-            Self::Broker { error, .. } => is_denied(error),
-            _ => false,
-        }
-    }
-}
-
-/// Whether an error says that a right is missing: waiting does not mend it.
-pub(crate) fn is_denied(error: &KafkaError) -> bool {
-    matches!(
-        error.rdkafka_error_code(),
-        Some(
-            RDKafkaErrorCode::TopicAuthorizationFailed
-                | RDKafkaErrorCode::GroupAuthorizationFailed
-                | RDKafkaErrorCode::TransactionalIdAuthorizationFailed
-                | RDKafkaErrorCode::ClusterAuthorizationFailed
-        )
-    )
-}
-
-fn broker(what: &'static str) -> impl Fn(KafkaError) -> LogError {
-    move |error| match error.rdkafka_error_code() {
-        Some(RDKafkaErrorCode::Fenced | RDKafkaErrorCode::FencedInstanceId | RDKafkaErrorCode::ProducerFenced) => {
-            LogError::Fenced(error)
-        }
-        _ => LogError::Broker { what, error },
-    }
-}
+/// A call that can be taken up again is left so often to show that this thread is alive.
+const SLICE: Duration = Duration::from_secs(1);
 
 fn of_state(error: StateError) -> LogError {
     match error {
@@ -113,6 +50,7 @@ pub struct KafkaLog {
     /// Where partitions that came last began, for when their snapshots turn out to be unreadable.
     began: BTreeMap<TopicPartition, i64>,
     clock: Box<dyn Fn() -> Timestamp + Send>,
+    pulse: Pulse,
     stop: Arc<AtomicBool>,
     /// A record that came along with a rebalance and waits until that was told.
     waiting: Option<OwnedMessage>,
@@ -124,27 +62,26 @@ pub struct KafkaLog {
 }
 
 impl KafkaLog {
-    /// Fences what an earlier process of this instance left open, then joins the group. `clock` is what ticks say; `stop` ends
-    /// the log; `alive` is called while partitions are restored, which may take longer than a loop should.
+    /// Fences what an earlier process of this instance left open, then joins the group. `clock` is what ticks say; `pulse` is
+    /// told while brokers are waited for; `stop` ends the log.
     ///
     /// # Errors
     /// When settings are wrong, brokers can't be reached, or the state topic is not there.
     pub fn join(
         settings: LogSettings,
         clock: Box<dyn Fn() -> Timestamp + Send>,
+        pulse: Pulse,
         stop: Arc<AtomicBool>,
         lag: Lag,
-        alive: Arc<dyn Fn() + Send + Sync>,
     ) -> Result<Self, LogError> {
         let producer = Arc::new(producer(&settings)?);
         if settings.delivery == Delivery::ExactlyOnce {
-            producer
-                .init_transactions(CALL_TIMEOUT)
+            during(&pulse, || producer.init_transactions(CALL_TIMEOUT))
                 .map_err(broker("the producer can't take up its transactions"))?;
         }
         let has_begun = Arc::new(AtomicBool::new(false));
         let hooks = Hooks {
-            alive,
+            pulse: Arc::clone(&pulse),
             // Restoring may take longer than a transaction may stay open.
             settle: {
                 let (producer, has_begun) = (Arc::clone(&producer), Arc::clone(&has_begun));
@@ -155,7 +92,7 @@ impl KafkaLog {
             },
         };
         let consumer = consumer(&settings, lag, hooks)?;
-        let state_partitions = partitions_of(&consumer, &settings.topics.state)
+        let state_partitions = during(&pulse, || partitions_of(&consumer, &settings.topics.state))
             .map_err(broker("the state topic can't be seen"))?
             .len();
         let topics = &settings.topics;
@@ -181,6 +118,7 @@ impl KafkaLog {
             has_begun,
             began: BTreeMap::new(),
             clock,
+            pulse,
             stop,
             waiting: None,
             has_read: false,
@@ -280,6 +218,7 @@ impl KafkaLog {
                 Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), back))
                     if Instant::now() < deadline =>
                 {
+                    (self.pulse)();
                     std::thread::sleep(Duration::from_millis(2));
                     record = back;
                 }
@@ -357,32 +296,108 @@ impl KafkaLog {
                 what: "the group can't be named",
                 error: KafkaError::Canceled,
             })?;
-            self.producer
-                .send_offsets_to_transaction(&self.offsets(epoch)?, &group, CALL_TIMEOUT)
-                .map_err(broker("offsets can't join the transaction"))?;
+            let offsets = self.offsets(epoch)?;
+            let until = Instant::now() + CALL_TIMEOUT;
+            self.patiently(Some(until), || {
+                self.producer.send_offsets_to_transaction(&offsets, &group, 5 * SLICE)
+            })
+            .map_err(broker("offsets can't join the transaction"))?;
         }
-        // A finite timeout would leave it unknown whether the transaction went through.
-        self.producer
-            .commit_transaction(Timeout::Never)
+        // Without a limit: to leave it in the middle would leave it unknown whether the transaction went through.
+        self.patiently(None, || self.producer.commit_transaction(SLICE))
             .map_err(broker("the transaction can't be committed"))?;
         self.has_begun.store(false, Ordering::Relaxed);
         Ok(())
+    }
+
+    /// Makes a call again for as long as it only says that it was not done in its time, and shows that this thread is alive.
+    fn patiently(
+        &self,
+        until: Option<Instant>,
+        mut call: impl FnMut() -> Result<(), KafkaError>,
+    ) -> Result<(), KafkaError> {
+        loop {
+            let error = match call() {
+                Ok(()) => return Ok(()),
+                Err(error) => error,
+            };
+            let goes_on = match &error {
+                KafkaError::Flush(code) => *code == RDKafkaErrorCode::OperationTimedOut,
+                KafkaError::Transaction(error) => error.is_retriable(),
+                _ => false,
+            };
+            if !goes_on || until.is_some_and(|until| Instant::now() > until) {
+                return Err(error);
+            }
+            (self.pulse)();
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// Tells a second process of the same name from what only looks like one. A second process takes the producer's name and then
+    /// the member's, so that both are fenced. Brokers fence a producer alone when its transaction took too long, and a member alone when
+    /// its coordinator died and the next one knows it by an older id.
+    fn who_fenced(&self, error: LogError) -> LogError {
+        use RDKafkaErrorCode as Code;
+        let LogError::Fenced(error) = error else { return error };
+        if self.settings.delivery == Delivery::AtLeastOnce {
+            return LogError::Fenced(error);
+        }
+        self.consumer.context().leave();
+        if error.rdkafka_error_code() == Some(Code::FencedInstanceId) {
+            let producer_is_fenced = self
+                .probe_producer()
+                .is_err_and(|e| matches!(e.rdkafka_error_code(), Some(Code::Fenced | Code::ProducerFenced)));
+            return if producer_is_fenced {
+                LogError::Fenced(error)
+            } else {
+                LogError::Mistaken(error)
+            };
+        }
+        let until = Instant::now() + self.settings.session_timeout;
+        while Instant::now() < until {
+            (self.pulse)();
+            if let Some(Err(error @ KafkaError::MessageConsumptionFatal(_))) = self.consumer.poll(WAIT) {
+                return broker("the consumer can't go on")(error);
+            }
+        }
+        LogError::Expired(error)
+    }
+
+    /// Asks whether the producer is fenced, by a transaction that is never committed.
+    fn probe_producer(&self) -> Result<(), KafkaError> {
+        self.producer.begin_transaction()?;
+        let mut offsets = TopicPartitionList::new();
+        offsets.add_partition_offset(&self.settings.topics.signals, 0, Offset::Offset(0))?;
+        let Some(group) = self.consumer.group_metadata() else {
+            return Ok(());
+        };
+        let until = Instant::now() + CALL_TIMEOUT;
+        self.patiently(Some(until), || {
+            self.producer.send_offsets_to_transaction(&offsets, &group, 5 * SLICE)
+        })
     }
 
     fn commit_at_least_once(&mut self, epoch: &Epoch) -> Result<(), LogError> {
         for output in &epoch.outputs {
             self.send_output(output)?;
         }
-        self.producer
-            .flush(CALL_TIMEOUT)
+        let until = Instant::now() + CALL_TIMEOUT;
+        self.patiently(Some(until), || self.producer.flush(SLICE))
             .map_err(broker("records can't be written"))?;
         if epoch.reached.is_empty() {
             return Ok(());
         }
         let offsets = self.offsets(epoch)?;
-        self.consumer
-            .commit(&offsets, CommitMode::Sync)
+        during(&self.pulse, || self.consumer.commit(&offsets, CommitMode::Sync))
             .map_err(broker("offsets can't be committed"))
+    }
+}
+
+impl Drop for KafkaLog {
+    fn drop(&mut self) {
+        // Leaving takes partitions back one last time, and nobody wants their state any more.
+        self.consumer.context().leave();
     }
 }
 
@@ -427,7 +442,7 @@ impl Log for KafkaLog {
                 None => break,
                 Some(Ok(message)) => message,
                 Some(Err(error @ KafkaError::MessageConsumptionFatal(_))) => {
-                    return Err(broker("the consumer can't go on")(error));
+                    return Err(self.who_fenced(broker("the consumer can't go on")(error)));
                 }
                 Some(Err(error)) if is_denied(&error) => return Err(broker("a topic can't be read")(error)),
                 Some(Err(error)) => {
@@ -451,13 +466,16 @@ impl Log for KafkaLog {
     fn commit(&mut self, mut epoch: Epoch) -> Result<Saved, LogError> {
         let states = std::mem::take(&mut epoch.states);
         match self.settings.delivery {
-            Delivery::ExactlyOnce => self.commit_transaction(&epoch)?,
+            Delivery::ExactlyOnce => self
+                .commit_transaction(&epoch)
+                .map_err(|error| self.who_fenced(error))?,
             Delivery::AtLeastOnce => self.commit_at_least_once(&epoch)?,
         }
         for (of, frozen) in states {
             self.saver.begin(of, frozen);
         }
-        self.save_ahead(Duration::ZERO)
+        let saved = self.save_ahead(Duration::ZERO);
+        saved.map_err(|error| self.who_fenced(error))
     }
 
     fn is_saving(&self) -> bool {

@@ -1,6 +1,7 @@
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use foreshock_engine::{Assignment, Snapshot, TopicId, TopicPartition};
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
@@ -8,15 +9,15 @@ use rdkafka::error::KafkaError;
 use rdkafka::types::RDKafkaRespErr;
 use rdkafka::{ClientContext, Offset, Statistics, TopicPartitionList};
 
+use crate::pulse::{Pulse, during};
 use crate::reader::partitions_of;
 use crate::settings::{LogSettings, Topics};
 use crate::state::{Kept, Restored, StateError, restore};
 
 /// A transaction that a killed member left behind hides the committed offsets until the brokers abort it.
 const COMMITTED_TIMEOUT: Duration = Duration::from_secs(60);
-
-/// For where a partition begins and ends.
-const MARKS_TIMEOUT: Duration = Duration::from_secs(15);
+/// For where a partition begins and ends: its leader may be elected just now, and then not know the end yet.
+const ENDS_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// Records behind, by input topic; shared with whoever shows it.
 pub type Lag = Arc<Mutex<BTreeMap<String, i64>>>;
@@ -34,12 +35,14 @@ pub(crate) struct Member {
     events: Mutex<VecDeque<Rebalanced>>,
     lag: Lag,
     hooks: Hooks,
+    /// Partitions that still come are not restored any more.
+    leaves: AtomicBool,
 }
 
 /// What restoring asks of the rest.
 pub(crate) struct Hooks {
     /// Called while it goes on.
-    pub(crate) alive: Arc<dyn Fn() + Send + Sync>,
+    pub(crate) pulse: Pulse,
     /// Called before it begins: commits what was sent ahead.
     pub(crate) settle: Box<dyn Fn() -> Result<(), KafkaError> + Send + Sync>,
 }
@@ -51,7 +54,13 @@ impl Member {
             settings,
             events: Mutex::default(),
             lag,
+            leaves: AtomicBool::new(false),
         }
+    }
+
+    /// The log is over: what the group still says is obeyed, and leads to nothing.
+    pub(crate) fn leave(&self) {
+        self.leaves.store(true, Ordering::Relaxed);
     }
 
     pub(crate) fn next_event(&self) -> Option<Rebalanced> {
@@ -87,7 +96,7 @@ impl Member {
             &topics.state,
             &wanted,
             below,
-            &*self.hooks.alive,
+            &*self.hooks.pulse,
         )?;
         let count = |topic: &str| -> Result<u32, KafkaError> {
             Ok(u32::try_from(partitions_of(consumer, topic)?.len()).unwrap_or(u32::MAX))
@@ -112,7 +121,7 @@ impl Member {
                 regrown(name, now, then, topic == TopicId::SIGNALS);
             }
             let committed = element.offset().to_raw().filter(|o| *o >= 0);
-            let marks = consumer.fetch_watermarks(name, partition, MARKS_TIMEOUT);
+            let marks = ends(consumer, name, partition, committed.unwrap_or(0));
             if let Err(error) = &marks {
                 tracing::warn!(%error, topic = name, partition, "it can't be seen whether the log reaches back to the state");
             }
@@ -120,7 +129,7 @@ impl Member {
             let start = begin
                 .snapshot
                 .as_ref()
-                .map_or(Offset::Beginning, |s| Offset::Offset(s.offset));
+                .map_or(Offset::Beginning, |s| Offset::Offset(s.offset.max(begin.first)));
             starts.add_partition_offset(name, partition, start)?;
             let of = TopicPartition { topic, partition };
             let committed = begin.committed;
@@ -131,6 +140,7 @@ impl Member {
                 of,
                 snapshot: begin.snapshot,
                 committed,
+                first: begin.first,
             };
             came.push((assignment, kept));
         }
@@ -159,6 +169,8 @@ impl Member {
 struct Begin {
     snapshot: Option<Snapshot>,
     committed: i64,
+    /// The first record that is still there, where that is known.
+    first: i64,
     kept: Kept,
 }
 
@@ -173,9 +185,12 @@ fn begin(restored: Restored, committed: Option<i64>, marks: Option<(i64, i64)>, 
             partition,
             read,
             end = high,
-            "the log ends before what was read of it: it was deleted and made anew, and is read from its beginning"
+            "the log ends before what was read of it: it was deleted and made anew, or lost its end in an unclean election; what it \
+             holds now is read as new"
         );
-        committed = None;
+        // A state that the log still reaches is true; what follows it is new.
+        let reached = snapshot.as_ref().is_some_and(|s| s.offset <= high);
+        committed = reached.then_some(high);
     }
     // Without a committed offset (they expire) the state is still true, and what follows it is written again, under the same ids.
     if let Some(offset) = snapshot
@@ -213,6 +228,7 @@ fn begin(restored: Restored, committed: Option<i64>, marks: Option<(i64, i64)>, 
     Begin {
         snapshot,
         committed,
+        first: low,
         kept,
     }
 }
@@ -237,6 +253,23 @@ fn regrown(topic: &str, (now, signals_now): (u32, u32), (then, signals_then): (u
         );
     }
     now != then || signals_now != signals_then
+}
+
+/// The first offset of a partition, and the one after its last.
+fn ends(
+    consumer: &BaseConsumer<Member>,
+    topic: &str,
+    partition: i32,
+    committed: i64,
+) -> Result<(i64, i64), KafkaError> {
+    let until = Instant::now() + ENDS_TIMEOUT;
+    loop {
+        let answer = consumer.fetch_watermarks(topic, partition, ENDS_TIMEOUT);
+        if Instant::now() > until || answer.as_ref().is_ok_and(|(_, end)| committed <= *end) {
+            return answer;
+        }
+        std::thread::sleep(Duration::from_millis(200));
+    }
 }
 
 /// The engine's id of a topic.
@@ -270,8 +303,11 @@ impl ClientContext for Member {
 impl ConsumerContext for Member {
     fn rebalance(&self, consumer: &BaseConsumer<Self>, err: RDKafkaRespErr, tpl: &mut TopicPartitionList) {
         let result = match err {
+            RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS if self.leaves.load(Ordering::Relaxed) => {
+                consumer.incremental_assign(tpl).map_err(StateError::from)
+            }
             RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS => {
-                self.restore(consumer, tpl, None).and_then(|(starts, came)| {
+                during(&self.hooks.pulse, || self.restore(consumer, tpl, None)).and_then(|(starts, came)| {
                     consumer.incremental_assign(&starts)?;
                     self.tell(Rebalanced::Came(came));
                     Ok(())
@@ -323,6 +359,7 @@ mod tests {
             ("no state: rebuilt silently", None, Some(70), (0, 100), (None, 70)),
             ("set back by hand", Some(50), Some(20), (0, 100), (None, 20)),
             ("a topic made anew", Some(50), Some(70), (0, 10), (None, 0)),
+            ("the end of the log was lost", Some(7), Some(9), (0, 8), (Some(7), 8)),
             ("retention took some", Some(50), Some(70), (60, 100), (Some(50), 70)),
         ];
         for (name, snapshot, committed, marks, expected) in cases {

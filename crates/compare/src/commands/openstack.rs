@@ -202,6 +202,7 @@ impl Pipeline {
             of: LOGS,
             snapshot: None,
             committed: 0,
+            first: 0,
         })?;
         Ok(Self {
             engine,
@@ -223,6 +224,7 @@ impl Pipeline {
             of: LOGS,
             snapshot: Some(frozen.encode()?),
             committed: self.offset,
+            first: 0,
         })?;
         // The next fork needs one, too.
         self.poke();

@@ -220,6 +220,7 @@ fn held(engine: &Arc<EngineConfig>, topic: String, of: TopicPartition, snapshot:
             of,
             snapshot,
             committed: 0,
+            first: 0,
         });
         held.error = taken.err().map(|error| error.to_string());
         (held.series, held.entities) = engine.held();
@@ -347,6 +348,7 @@ mod tests {
                 of: of(topic),
                 snapshot: None,
                 committed: 0,
+                first: 0,
             };
             engine.assign(assignment).unwrap();
         }

@@ -11,7 +11,7 @@ use rdkafka::{Offset, TopicPartitionList};
 use super::key::{Key, home};
 use super::manifest::{Manifest, Unread};
 use super::saver::Kept;
-use crate::log::is_denied;
+use crate::error::is_denied;
 use crate::reader::{Quiet, partitions_of};
 use crate::settings::ConnectionSettings;
 

@@ -72,6 +72,7 @@ impl Worker {
             of: OF,
             snapshot: restored.snapshot,
             committed: offset,
+            first: 0,
         };
         engine.assign(assignment).unwrap();
         let mut saver = Saver::new(partitions).unwrap();

@@ -65,6 +65,7 @@ impl Pipeline {
                 of: of(partition),
                 snapshot: None,
                 committed: 0,
+                first: 0,
             };
             engine.assign(assignment).map_err(|e| failed(&e))?;
         }
@@ -227,6 +228,7 @@ pub(super) fn measure(series: usize, partitions: usize) -> Result<Measured, Comm
             of,
             snapshot: Some(snapshot),
             committed: 0,
+            first: 0,
         };
         engine.assign(assignment).map_err(|e| failed(&e))?;
     }

@@ -1,0 +1,123 @@
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+
+use crate::contact::Unreached;
+use crate::rights::Rights;
+use crate::state::StateError;
+
+/// Why the log ended before its time. What was committed stands; build a new one.
+#[derive(Debug, thiserror::Error)]
+pub enum LogError {
+    /// Another process with the same group and instance name has taken over; going on would only fence that one in turn.
+    #[error("another process runs as this instance: give each its own `instance` name ({0})")]
+    Fenced(KafkaError),
+    /// The brokers ended this member's transaction, which took too long.
+    #[error("the brokers ended the transaction, which was open for longer than 15 s ({0})")]
+    Expired(KafkaError),
+    /// The group fenced this member, but nobody has taken its name.
+    #[error("the group takes this member for an older one of its name ({0})")]
+    Mistaken(KafkaError),
+    /// A setting that the client refuses.
+    #[error("the Kafka client can't be set up: {0}")]
+    Setup(KafkaError),
+    /// No broker answers, or none lets this program in.
+    #[error(transparent)]
+    Unreached(Unreached),
+    /// Rights are missing. Never empty.
+    #[error("the brokers deny {}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
+    Denied(Vec<Rights>),
+    /// Brokers, rights or topics.
+    #[error("{what}: {error}")]
+    Broker {
+        /// What was tried.
+        what: &'static str,
+        /// What the client says.
+        error: KafkaError,
+    },
+    /// A snapshot could not be packed.
+    #[error("a snapshot can't be written: {0}")]
+    Snapshot(std::io::Error),
+    /// Stored state that this program must not touch.
+    #[error("{0}")]
+    State(StateError),
+}
+
+impl LogError {
+    /// Whether the brokers deny a right.
+    #[must_use]
+    pub fn is_denied(&self) -> bool {
+        match self {
+            Self::Denied(_) => true,
+            Self::Broker { error, .. } => is_denied(error),
+            _ => false,
+        }
+    }
+
+    /// What whoever runs the service can do about it.
+    #[must_use]
+    pub fn advice(&self) -> &'static str {
+        use RDKafkaErrorCode as Code;
+        let code = match self {
+            Self::Fenced(_) => return "give each process its own `instance` name",
+            Self::Expired(_) | Self::Mistaken(_) => {
+                return "nothing, if it is rare; this process, its network or the brokers stood still";
+            }
+            Self::Setup(_) => return "see `foreshock check`",
+            Self::Snapshot(_) => return "nothing; if it comes again, report it",
+            Self::Unreached(unreached) => return unreached.cause.help(),
+            Self::Denied(_) => return "give this user its rights; `foreshock check --acls` prints the commands",
+            Self::State(_) => return "upgrade this instance, or delete the records that are named",
+            Self::Broker { error, .. } => error.rdkafka_error_code(),
+        };
+        match code {
+            Some(
+                Code::BrokerTransportFailure
+                | Code::AllBrokersDown
+                | Code::OperationTimedOut
+                | Code::MessageTimedOut
+                | Code::RequestTimedOut
+                | Code::CoordinatorNotAvailable
+                | Code::CoordinatorLoadInProgress
+                | Code::LeaderNotAvailable
+                | Code::NotEnoughReplicas
+                | Code::NotEnoughReplicasAfterAppend,
+            ) => {
+                "look whether the brokers run and can be reached at `[kafka] brokers`; it is tried again until they can"
+            }
+            Some(Code::UnknownTopic | Code::UnknownTopicOrPartition) => {
+                "create the topic; `foreshock check` prints the command"
+            }
+            Some(
+                Code::Authentication
+                | Code::SaslAuthenticationFailed
+                | Code::TopicAuthorizationFailed
+                | Code::GroupAuthorizationFailed
+                | Code::ClusterAuthorizationFailed
+                | Code::TransactionalIdAuthorizationFailed,
+            ) => "give this user its rights; `foreshock check` says which are missing",
+            _ => "nothing, if it is rare: it is mended by beginning again",
+        }
+    }
+}
+
+/// Whether an error says that a right is missing: waiting does not mend it.
+pub(crate) fn is_denied(error: &KafkaError) -> bool {
+    matches!(
+        error.rdkafka_error_code(),
+        Some(
+            RDKafkaErrorCode::TopicAuthorizationFailed
+                | RDKafkaErrorCode::GroupAuthorizationFailed
+                | RDKafkaErrorCode::TransactionalIdAuthorizationFailed
+                | RDKafkaErrorCode::ClusterAuthorizationFailed
+        )
+    )
+}
+
+/// Of a call that failed.
+pub(crate) fn broker(what: &'static str) -> impl Fn(KafkaError) -> LogError {
+    move |error| match error.rdkafka_error_code() {
+        Some(RDKafkaErrorCode::Fenced | RDKafkaErrorCode::FencedInstanceId | RDKafkaErrorCode::ProducerFenced) => {
+            LogError::Fenced(error)
+        }
+        _ => LogError::Broker { what, error },
+    }
+}
