@@ -43,7 +43,8 @@ impl Cause {
                 | RDKafkaErrorCode::SaslAuthenticationFailed
                 | RDKafkaErrorCode::UnsupportedSASLMechanism,
             ) => Self::Credentials,
-            // Its own guess at which listener it met, or TLS that reads something else.
+            // Its own guess at which listener it met, TLS that reads something else, or a listener of TLS that hangs up on the first
+            // words without it.
             _ if says(&[
                 "security.protocol",
                 "listener?",
@@ -53,6 +54,7 @@ impl Cause {
             {
                 Self::Protocol
             }
+            _ if says(&["Disconnected"]) && says(&["APIVERSION_QUERY"]) => Self::Protocol,
             _ if says(&["alert"]) && says(&["certificate", "unknown ca"]) => Self::OwnCertificate,
             Some(RDKafkaErrorCode::SSL) => Self::Certificate,
             _ => Self::Silence,
@@ -174,7 +176,10 @@ pub(crate) fn ask(
     connection: &ConnectionSettings,
     topic: Option<&str>,
 ) -> Result<(BaseConsumer<Heard>, Metadata), Unreached> {
-    let consumer: BaseConsumer<Heard> = connection.client().create_with_context(Heard::default())?;
+    let mut config = connection.client();
+    // Connections that the other side closes are told at this level.
+    config.set_log_level(RDKafkaLogLevel::Info);
+    let consumer: BaseConsumer<Heard> = config.create_with_context(Heard::default())?;
     let began = Instant::now();
     loop {
         let error = match consumer.fetch_metadata(topic, QUESTION) {
@@ -231,6 +236,11 @@ mod tests {
                 down,
                 "Receive failed: error:0A000412:SSL routines::ssl/tls alert bad certificate: SSL alert number 42",
                 Cause::OwnCertificate,
+            ),
+            (
+                down,
+                "Disconnected: connection closed by peer: receive 0 after POLLIN (after 15ms in state APIVERSION_QUERY)",
+                Cause::Protocol,
             ),
             (
                 down,
