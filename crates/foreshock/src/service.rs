@@ -18,6 +18,11 @@ use crate::vitals::Vitals;
 
 /// Wait before the first new beginning, and the longest.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(10));
+/// A worker that is fenced so often within [`OUTRUN`] shares its name with another process. The one that came later is one behind in
+/// this count, so it is the older that ends.
+const FENCED_MAX: usize = 3;
+/// See [`FENCED_MAX`].
+const OUTRUN: Duration = Duration::from_secs(120);
 /// A worker that lived this long begins again without a long wait.
 const LIVED: Duration = Duration::from_secs(60);
 
@@ -103,16 +108,21 @@ impl Workers {
 
 fn work(plan: &Plan, number: usize, vitals: &Arc<Vitals>, stop: &Arc<AtomicBool>) -> Result<(), LogError> {
     let mut wait = BACKOFF.0;
+    let mut fenced: Vec<Instant> = Vec::new();
     while !stop.load(Ordering::Relaxed) {
         let began = Instant::now();
         let error = match once(plan, number, vitals, stop) {
             Ok(()) => return Ok(()),
-            Err(error @ (LogError::Fenced(_) | LogError::Setup(_) | LogError::State(_))) => {
-                tracing::error!(%error, worker = number, "this worker can't go on");
-                return Err(error);
-            }
             Err(error) => error,
         };
+        if matches!(error, LogError::Fenced(_)) {
+            fenced.retain(|at| at.elapsed() < OUTRUN);
+            fenced.push(Instant::now());
+        }
+        if matches!(error, LogError::Setup(_) | LogError::State(_)) || fenced.len() >= FENCED_MAX {
+            tracing::error!(%error, advice = error.advice(), worker = number, "this worker can't go on");
+            return Err(error);
+        }
         vitals.restarted(number);
         explain(&error, &plan.logs[number], number, vitals);
         wait = if began.elapsed() > LIVED {

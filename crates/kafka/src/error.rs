@@ -7,15 +7,13 @@ use crate::state::StateError;
 /// Why the log ended before its time. What was committed stands; build a new one.
 #[derive(Debug, thiserror::Error)]
 pub enum LogError {
-    /// Another process with the same group and instance name has taken over; going on would only fence that one in turn.
-    #[error("another process runs as this instance: give each its own `instance` name ({0})")]
+    /// The brokers gave this member's or producer's name to a newer one. That may be another process of the same instance name;
+    /// but they also say so when a transaction took too long, or when the coordinator died in the middle of a rebalance. Which it is
+    /// shows when it comes again at once.
+    #[error(
+        "the brokers know a newer member of this name: another process runs as this instance, or this one stood still ({0})"
+    )]
     Fenced(KafkaError),
-    /// The brokers ended this member's transaction, which took too long.
-    #[error("the brokers ended the transaction, which was open for longer than 15 s ({0})")]
-    Expired(KafkaError),
-    /// The group fenced this member, but nobody has taken its name.
-    #[error("the group takes this member for an older one of its name ({0})")]
-    Mistaken(KafkaError),
     /// A setting that the client refuses.
     #[error("the Kafka client can't be set up: {0}")]
     Setup(KafkaError),
@@ -57,10 +55,7 @@ impl LogError {
     pub fn advice(&self) -> &'static str {
         use RDKafkaErrorCode as Code;
         let code = match self {
-            Self::Fenced(_) => return "give each process its own `instance` name",
-            Self::Expired(_) | Self::Mistaken(_) => {
-                return "nothing, if it is rare; this process, its network or the brokers stood still";
-            }
+            Self::Fenced(_) => return "nothing, if it is rare; otherwise give each process its own `instance` name",
             Self::Setup(_) => return "see `foreshock check`",
             Self::Snapshot(_) => return "nothing; if it comes again, report it",
             Self::Unreached(unreached) => return unreached.cause.help(),

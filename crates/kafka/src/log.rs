@@ -334,50 +334,6 @@ impl KafkaLog {
         }
     }
 
-    /// Tells a second process of the same name from what only looks like one. A second process takes the producer's name and then
-    /// the member's, so that both are fenced. Brokers fence a producer alone when its transaction took too long, and a member alone when
-    /// its coordinator died and the next one knows it by an older id.
-    fn who_fenced(&self, error: LogError) -> LogError {
-        use RDKafkaErrorCode as Code;
-        let LogError::Fenced(error) = error else { return error };
-        if self.settings.delivery == Delivery::AtLeastOnce {
-            return LogError::Fenced(error);
-        }
-        self.consumer.context().leave();
-        if error.rdkafka_error_code() == Some(Code::FencedInstanceId) {
-            let producer_is_fenced = self
-                .probe_producer()
-                .is_err_and(|e| matches!(e.rdkafka_error_code(), Some(Code::Fenced | Code::ProducerFenced)));
-            return if producer_is_fenced {
-                LogError::Fenced(error)
-            } else {
-                LogError::Mistaken(error)
-            };
-        }
-        let until = Instant::now() + self.settings.session_timeout;
-        while Instant::now() < until {
-            (self.pulse)();
-            if let Some(Err(error @ KafkaError::MessageConsumptionFatal(_))) = self.consumer.poll(WAIT) {
-                return broker("the consumer can't go on")(error);
-            }
-        }
-        LogError::Expired(error)
-    }
-
-    /// Asks whether the producer is fenced, by a transaction that is never committed.
-    fn probe_producer(&self) -> Result<(), KafkaError> {
-        self.producer.begin_transaction()?;
-        let mut offsets = TopicPartitionList::new();
-        offsets.add_partition_offset(&self.settings.topics.signals, 0, Offset::Offset(0))?;
-        let Some(group) = self.consumer.group_metadata() else {
-            return Ok(());
-        };
-        let until = Instant::now() + CALL_TIMEOUT;
-        self.patiently(Some(until), || {
-            self.producer.send_offsets_to_transaction(&offsets, &group, 5 * SLICE)
-        })
-    }
-
     fn commit_at_least_once(&mut self, epoch: &Epoch) -> Result<(), LogError> {
         for output in &epoch.outputs {
             self.send_output(output)?;
@@ -442,7 +398,7 @@ impl Log for KafkaLog {
                 None => break,
                 Some(Ok(message)) => message,
                 Some(Err(error @ KafkaError::MessageConsumptionFatal(_))) => {
-                    return Err(self.who_fenced(broker("the consumer can't go on")(error)));
+                    return Err(broker("the consumer can't go on")(error));
                 }
                 Some(Err(error)) if is_denied(&error) => return Err(broker("a topic can't be read")(error)),
                 Some(Err(error)) => {
@@ -466,16 +422,13 @@ impl Log for KafkaLog {
     fn commit(&mut self, mut epoch: Epoch) -> Result<Saved, LogError> {
         let states = std::mem::take(&mut epoch.states);
         match self.settings.delivery {
-            Delivery::ExactlyOnce => self
-                .commit_transaction(&epoch)
-                .map_err(|error| self.who_fenced(error))?,
+            Delivery::ExactlyOnce => self.commit_transaction(&epoch)?,
             Delivery::AtLeastOnce => self.commit_at_least_once(&epoch)?,
         }
         for (of, frozen) in states {
             self.saver.begin(of, frozen);
         }
-        let saved = self.save_ahead(Duration::ZERO);
-        saved.map_err(|error| self.who_fenced(error))
+        self.save_ahead(Duration::ZERO)
     }
 
     fn is_saving(&self) -> bool {

@@ -106,11 +106,6 @@ impl Report {
     /// Where it did, with what is lost or doubled.
     pub fn assert_exact(&self, records_min: usize, events_min: usize) {
         let rows = &self.rows;
-        assert!(
-            self.broken.is_empty(),
-            "cases that did not come to their end, see above: {:?}",
-            self.broken
-        );
         assert!(!rows.is_empty());
         for r in rows {
             assert!(
@@ -141,6 +136,11 @@ impl Report {
                 r.outcome.dead_letters_equal
             );
         }
+        assert!(
+            self.broken.is_empty(),
+            "cases that did not come to their end, see above: {:?}",
+            self.broken
+        );
         assert!(
             faulty.is_empty(),
             "{} of {} faults made a difference",

@@ -194,17 +194,16 @@ impl CorrelatePartition {
         }
     }
 
-    /// Decides all windows whose time has come, those of one entity and end together.
+    /// Decides all windows whose time has come, those of one entity and end together. The budget and plans stand at each window's own
+    /// end, so that a backlog, which is decided at once, is decided as it would have been window by window.
     fn release(&mut self, cx: &mut Taking<'_>, events: &mut Vec<Event>) {
         let until = self.order.advance();
-        if until > Timestamp::MIN {
-            self.fleet.advance(until);
-            self.planned.forget(until);
-        }
         while let Some(entry) = self.held.first_entry() {
             if *entry.key() > until {
                 break;
             }
+            self.fleet.advance(*entry.key());
+            self.planned.forget(*entry.key());
             let mut windows = entry.remove().into_vec();
             self.held_len -= windows.len();
             // One order, whatever the order of arrival.
@@ -218,6 +217,9 @@ impl CorrelatePartition {
             for group in windows.chunk_by(|a, b| a.entity == b.entity) {
                 self.decide(cx, group, events);
             }
+        }
+        if until > Timestamp::MIN {
+            self.planned.forget(until);
         }
     }
 
