@@ -7,7 +7,7 @@ use crate::deployment::{Deployment, multiset};
 use crate::pipeline::{Incident, complete, golden};
 use crate::topics::{Outgoing, Topics};
 
-const PATIENCE: Duration = Duration::from_secs(120);
+const PATIENCE: Duration = Duration::from_secs(240);
 /// What `run` promises; orchestrators kill after 30 s.
 const STOP_MAX: Duration = Duration::from_secs(25);
 const RECORDS: usize = 100_000;
