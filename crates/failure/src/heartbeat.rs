@@ -2,8 +2,8 @@
 //! at which it was last heard, the end the start of the window in which it is heard again.
 //!
 //! Silence is measured on the observed clock, from one arrival to the next: a backlog arrives late but arrives, and does not
-//! look like silence. Fails where the path of the telemetry breaks and not the entity: everything behind that path then looks
-//! silent at once.
+//! look like silence. Fails where the path of the telemetry breaks and not the entity, as far as whoever sees all entities does
+//! not excuse the silence.
 //!
 //! Cost: O(1) and some 100 bytes for each thing that is listened for.
 
@@ -60,6 +60,21 @@ impl Beat {
         })
     }
 
+    /// Something of it arrived that will be heard later.
+    pub(crate) fn arrived(&mut self, observed_ms: i64) {
+        if !self.silent {
+            self.heard_ms = self.heard_ms.max(observed_ms);
+        }
+    }
+
+    /// Its path broke, so silence up to event time `now` says nothing: what has not been told yet counts from here.
+    pub(crate) fn excuse(&mut self, now: Timestamp, observed_ms: i64) {
+        if !self.silent {
+            self.last_at = self.last_at.max(now);
+            self.heard_ms = self.heard_ms.max(observed_ms);
+        }
+    }
+
     /// The observed clock moved on.
     pub(crate) fn tick(&mut self, observed_ms: i64, after_ms: i64) -> Option<Change> {
         let silence_ms = observed_ms.saturating_sub(self.heard_ms);
@@ -111,6 +126,23 @@ mod tests {
         assert_eq!(beat.heard(back, back, 62_000), None);
         assert_eq!(beat.tick(121_999, 60_000), None, "silence counts from the last arrival");
         assert!(beat.tick(122_000, 60_000).is_some());
+    }
+
+    #[test]
+    fn what_is_excused_counts_anew_and_what_was_told_stays() {
+        let mut beat = Beat::new("alive", "", AT, 0);
+        beat.excuse(AT + 50_000, 50_000);
+        assert_eq!(beat.tick(109_999, 60_000), None);
+        let began = beat.tick(110_000, 60_000);
+        assert!(
+            matches!(began, Some(Change::Began { onset, .. }) if onset == AT + 50_000),
+            "{began:?}"
+        );
+        beat.excuse(AT + 120_000, 120_000);
+        beat.arrived(130_000);
+        assert!(beat.silent && beat.heard(AT + 140_000, AT + 140_000, 140_000).is_some());
+        beat.arrived(150_000);
+        assert_eq!(beat.tick(209_999, 60_000), None);
     }
 
     #[test]

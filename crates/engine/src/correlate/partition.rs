@@ -2,7 +2,8 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use foreshock_domain::{
-    Entity, EntityWindow, Event, EventAction, EventKind, LedgerEntry, SignalRecord, Timestamp, Upstream,
+    Entity, EntityWindow, Event, EventAction, EventKind, Incident, LedgerEntry, SignalRecord, SourcePosition,
+    Timestamp, Upstream,
 };
 use foreshock_failure::predict::OperatingPoint;
 use foreshock_failure::{Noted, Planned};
@@ -14,8 +15,10 @@ use super::entity::{EntityState, Surroundings};
 use super::forecast::Moment;
 use super::judgement::Fleet;
 use super::order::Order;
+use super::telemetry::Telemetry;
 use crate::config::EngineConfig;
 use crate::counters::Counters;
+use crate::detect::signals_partition;
 use crate::record::{Destination, Output, Record};
 
 /// Event time, entity, input, offset: one order for all windows that are held back.
@@ -29,6 +32,10 @@ pub struct CorrelatePartition {
     entities: BTreeMap<Entity, EntityState>,
     fleet: Fleet,
     planned: Planned,
+    telemetry: Telemetry,
+    /// What the record being applied tells of topics; each goes to the partition that has the topic among its entities.
+    #[serde(skip)]
+    lost: Vec<Incident>,
     /// Of the record being applied.
     #[serde(skip)]
     moments: Vec<Moment>,
@@ -99,6 +106,9 @@ impl CorrelatePartition {
                 });
             }
         }
+        for incident in self.lost.drain(..) {
+            cx.outputs.push(output_of_incident(cx.config, record, incident));
+        }
         for entry in self.settled.drain(..) {
             cx.outputs.push(output_of_ledger(record, &entry));
         }
@@ -120,6 +130,7 @@ impl CorrelatePartition {
     ) {
         let cx = &mut Taking { config, counters };
         self.settled.clear();
+        self.lost.clear();
         match record {
             SignalRecord::Window(window) => self.take_window(cx, offset, window, events),
             SignalRecord::Incident { incident, position } => {
@@ -151,6 +162,12 @@ impl CorrelatePartition {
     }
 
     fn take_window(&mut self, cx: &mut Taking<'_>, offset: i64, window: EntityWindow, events: &mut Vec<Event>) {
+        if let Some(state) = self.entities.get_mut(&window.entity) {
+            let observed_ms = self.order.observed_ms();
+            let sources = state.arrived(observed_ms);
+            self.telemetry
+                .heard(sources, &window.position.upstream, observed_ms, window.end);
+        }
         if window.end <= self.order.decided_until() {
             cx.counters.windows_late += 1;
             self.decide(cx, &[window], events);
@@ -207,8 +224,15 @@ impl CorrelatePartition {
     fn tick_entities(&mut self, cx: &mut Taking<'_>, events: &mut Vec<Event>) {
         let (observed_ms, now) = (self.order.observed_ms(), self.order.decided_until());
         let (threshold, point) = (self.threshold(cx.config), self.point(cx.config));
+        // Quiet is who is half way to a missed heartbeat.
+        let quiet_ms = cx.config.rules.silence_ms().map(|ms| ms / 2);
+        if let Some(quiet_ms) = quiet_ms {
+            let sources = self.entities.values().map(EntityState::sources);
+            self.lost = self.telemetry.tick(sources, quiet_ms, observed_ms);
+        }
         for state in self.entities.values_mut() {
-            state.tick(&mut Surroundings {
+            let is_unheard = quiet_ms.is_some_and(|ms| self.telemetry.explains(state.sources(), ms, observed_ms));
+            let around = &mut Surroundings {
                 config: cx.config,
                 observed_ms,
                 threshold,
@@ -219,7 +243,8 @@ impl CorrelatePartition {
                 events,
                 ledger: &mut self.settled,
                 moments: &mut self.moments,
-            });
+            };
+            state.tick(around, is_unheard);
         }
         let before = self.entities.len();
         self.entities.retain(|_, state| {
@@ -308,6 +333,29 @@ fn output_of(record: &Record<'_>, of: &Event) -> Output {
         EventKind::Failure => Destination::Failures,
     };
     output(record, to, &of.entity, value, event::headers(of, "foreshock"))
+}
+
+/// A topic's own failure is taken as one that somebody declares: by one partition, whoever says it first.
+fn output_of_incident(config: &EngineConfig, record: &Record<'_>, incident: Incident) -> Output {
+    let key = incident.entity.as_str().as_bytes().to_vec();
+    let to = Destination::Signals(signals_partition(incident.entity.as_str(), config.signals_partitions));
+    let position = SourcePosition {
+        upstream: Upstream {
+            topic: config.signals_topic.clone(),
+            partition: record.from.partition,
+        },
+        offset_first: record.offset,
+        offset_last: record.offset,
+    };
+    let mut value = Vec::with_capacity(512);
+    signals::encode(&SignalRecord::Incident { incident, position }, &mut value);
+    Output {
+        from: record.from,
+        to,
+        key,
+        value,
+        headers: Vec::new(),
+    }
 }
 
 fn output_of_ledger(record: &Record<'_>, of: &LedgerEntry) -> Output {

@@ -6,6 +6,7 @@
 use foreshock_domain::{
     Detector, EntityWindow, Fact, Learning, Millis, Signal, SignalRecord, Source, TemplateEntry, Timestamp, VectorEntry,
 };
+use foreshock_failure::Growth;
 use foreshock_logs::{Miner, SessionModel, TemplateBank, TemplateCount, TemplateId, TemplateVerdict};
 use foreshock_metrics::{ENTITY_SERIES_MAX, Point, SeriesModel};
 
@@ -76,7 +77,11 @@ impl DetectState {
             let Some((_, aggregate)) = slot.cells.get(index).and_then(|c| window.series.get(c)) else {
                 continue;
             };
-            let increase = aggregate.increase_since(slot.last).unwrap_or(0.0);
+            let growth = Growth {
+                increase: aggregate.increase_since(slot.last).unwrap_or(0.0),
+                step: slot.last.map_or(f64::NAN, |(_, before)| aggregate.last - before),
+                last: if aggregate.count > 0 { aggregate.last } else { f64::NAN },
+            };
             let cell = self.entities.get(slot.entity as usize).and_then(|e| e.cells.get(index));
             let Some(tally) = cell.and_then(|c| window.entities.get_mut(c)) else {
                 continue;
@@ -84,8 +89,11 @@ impl DetectState {
             for (watch, watched) in slot.watches.iter().zip(watched) {
                 tally
                     .facts
-                    .extend(cx.config.rules.fact(watch, &slot.name, watched, increase));
+                    .extend(cx.config.rules.fact(watch, &slot.name, watched, growth));
             }
+        }
+        for tally in &mut window.entities {
+            cx.config.rules.name_causes(&mut tally.facts);
         }
     }
 
@@ -95,7 +103,7 @@ impl DetectState {
         for tally in &window.entities {
             let failing = tally.facts.iter().any(|fact| match fact {
                 Fact::Probe { down, .. } => *down > 0,
-                Fact::Lines { .. } => true,
+                Fact::Lines { .. } | Fact::Process { .. } => true,
                 Fact::Counter { .. } | Fact::Heartbeat { .. } => false,
             });
             if failing && let Some(entity) = self.entities.get_mut(tally.entity as usize) {
