@@ -162,7 +162,9 @@ impl CorrelatePartition {
     }
 
     fn take_window(&mut self, cx: &mut Taking<'_>, offset: i64, window: EntityWindow, events: &mut Vec<Event>) {
-        if let Some(state) = self.entities.get_mut(&window.entity) {
+        // A window may also be sent of what is silent: that is not hearing.
+        let is_heard = window.samples > 0 || window.lines > 0;
+        if let Some(state) = self.entities.get_mut(&window.entity).filter(|_| is_heard) {
             let observed_ms = self.order.observed_ms();
             let sources = state.arrived(observed_ms);
             self.telemetry
