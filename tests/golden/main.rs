@@ -4,7 +4,7 @@
 //! events and dead letters, and every event must satisfy the published schema.
 
 // A test says what is wrong by panicking.
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::panic)]
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -121,6 +121,8 @@ struct Disturbance {
     seed: u64,
     /// Where the first process dies; the second runs to the end.
     crash: Option<Crash>,
+    /// Partitions of the signals topic, where not those of the case.
+    partitions: Option<u32>,
     /// What happens to the snapshots before the second begins.
     harm: Harm,
 }
@@ -165,7 +167,8 @@ struct Ran {
 }
 
 fn ran(name: &str, disturbance: Disturbance) -> Ran {
-    let (case, records) = load(name);
+    let (mut case, records) = load(name);
+    case.signals_partitions = disturbance.partitions.unwrap_or(case.signals_partitions);
     let mut topics = MemoryTopic::new(records, case.signals_partitions);
     let mut counters = Counters::default();
     let mut crashed = false;
@@ -287,7 +290,14 @@ fn damaged_snapshots_write_the_same() {
         for harm in [Harm::Newest, Harm::Both, Harm::Older] {
             for n in (0..plain.commits).step_by(9).skip(2) {
                 let crash = Some(Crash::After(n));
-                let damaged = ran(&name, Disturbance { seed: 0, crash, harm });
+                let damaged = ran(
+                    &name,
+                    Disturbance {
+                        crash,
+                        harm,
+                        ..Disturbance::default()
+                    },
+                );
                 assert!(damaged.crashed, "{name}: no crash at {n}");
                 assert!(damaged.written == plain.written, "{name}, damaged and killed after {n}");
             }
@@ -318,6 +328,62 @@ fn every_event_satisfies_the_schema_and_has_its_own_id() {
         }
     }
     assert!(seen.len() > 10, "too few events to prove anything: {}", seen.len());
+}
+
+/// The failures that a case opens: class, entity and onset, in that order.
+fn failures(name: &str, disturbance: Disturbance) -> Vec<(String, String, String)> {
+    let mut opened = Vec::new();
+    for output in ran(name, disturbance).events {
+        let value: serde_json::Value = serde_json::from_slice(&output.value).unwrap_or_default();
+        if output.to == Destination::Failures && value["event"] == "open" {
+            let text = |key: &str| value[key].as_str().unwrap().to_owned();
+            opened.push((text("class"), text("entity"), text("started_at")));
+        }
+    }
+    opened.sort();
+    opened
+}
+
+fn one(class: &str, entity: &str, time: &str) -> (String, String, String) {
+    (class.into(), entity.into(), format!("2024-03-04T{time}.000Z"))
+}
+
+/// However many partitions of the signals topic find the loss, it is told once. What they tell each other has no fixed place
+/// between other records, so only its onset and not its end is the same for all batches; the case ends before that.
+#[test]
+fn a_collector_that_dies_is_one_failure() {
+    for partitions in [1, 2] {
+        let disturbance = Disturbance {
+            partitions: Some(partitions),
+            ..Disturbance::default()
+        };
+        let opened = failures("collector_down", disturbance);
+        let [dead, left_out, probe, lost] = &opened[..] else {
+            panic!("{partitions}: {opened:?}")
+        };
+        // The last two windows stay open in the first stage: nothing comes that would move the clock past them.
+        assert_eq!(*lost, one("telemetry_lost", "metrics", "08:19:40"), "{partitions}");
+        assert_eq!(*probe, one("probe", "host-4", "08:20:50"), "{partitions}");
+        assert_eq!(*dead, one("heartbeat", "host-3", "08:20:30"), "{partitions}");
+        let (class, host, since) = left_out;
+        assert_eq!((class.as_str(), host.as_str()), ("heartbeat", "host-7"), "{partitions}");
+        assert!(
+            since.as_str() >= "2024-03-04T08:29:00.000Z",
+            "{partitions}: counts from when the others are back: {since}"
+        );
+    }
+}
+
+#[test]
+fn processes_fail_where_nobody_asked_for_their_end() {
+    let opened = failures("processes_that_end", Disturbance::default());
+    let expected = [
+        one("process", "killed", "08:15:00"),
+        one("process", "loops", "08:30:00"),
+        one("process", "restarted", "08:25:00"),
+        one("process", "unit", "08:35:00"),
+    ];
+    assert_eq!(opened, expected);
 }
 
 /// Nobody wants twenty alarms of one deployment.

@@ -33,10 +33,11 @@ class Case:
         row["payload"] = payload
         self.records.append((second, len(self.records), row))
 
-    def sample(self, second, name, host, value, partition=0, stamp=None):
+    def sample(self, second, name, host, value, partition=0, stamp=None, **labels):
         text = value if isinstance(value, str) else repr(round(value, 6))
-        body = '{"timestamp":"%s","name":"%s","value":%s,"labels":{"host":"%s"}}' % (
-            at(second) if stamp is None else stamp, name, text, host)
+        more = "".join(',"%s":"%s"' % label for label in labels.items())
+        body = '{"timestamp":"%s","name":"%s","value":%s,"labels":{"host":"%s"%s}}' % (
+            at(second) if stamp is None else stamp, name, text, host, more)
         self.record("metrics", second, body, host, partition)
 
     def line(self, second, host, level, message):
@@ -219,6 +220,53 @@ def deploy_of_a_pattern():
     case.write()
 
 
+def collector_down():
+    """The collector of twelve hosts dies and comes back without one of them. Another one dies soon after the collector, which its
+    logs say by stopping; and the service of a third is down for a while, which its probe says."""
+    case, rng = Case("collector_down"), random.Random(10)
+    for s in range(0, 2000, 10):
+        for host in range(12):
+            if not 1200 <= s < (2000 if host in (3, 7) else 1800):
+                case.sample(s, "temperature_c", f"host-{host}", 41 + rng.gauss(0, 0.4), host % 2)
+        dead = s >= 1230
+        if not dead:
+            case.line(s, "host-3", "INFO", f"round {rng.randrange(10**6)} took {rng.randrange(5, 40)} ms")
+        case.line(s, "keeper", "INFO", f"round {rng.randrange(10**6)} took {rng.randrange(5, 40)} ms")
+        case.record("probes", s, '{"timestamp":"%s","name":"probe_success","value":%d,"labels":{"host":"host-4"}}' % (
+            at(s), 0 if 1250 <= s < 1400 else 1), "host-4")
+    case.write()
+
+
+def processes_that_end():
+    """An out-of-memory kill whose reason stays for good, a restart that was asked for, a new pod by a deploy, a crash loop; start
+    times that move, with and without a plan; a unit that fails."""
+    case = Case("processes_that_end")
+
+    def container(s, pod, restarts, code=None, reason=None):
+        case.sample(s, "kube_pod_container_status_restarts_total", pod, float(restarts), container="app")
+        if code is not None:
+            case.sample(s, "kube_pod_container_status_last_terminated_exitcode", pod, float(code), container="app")
+        if reason is not None:
+            case.sample(s, "kube_pod_container_status_last_terminated_reason", pod, 1.0, container="app", reason=reason)
+
+    for s in range(0, 3600, 30):
+        killed, loops = s >= 900, (s - 1800) // 300 + 1 if s >= 1800 else 0
+        container(s, "killed", 4 + killed, 137 if killed else 1, "OOMKilled" if killed else "Error")
+        container(s, "asked", int(s >= 900), 0 if s >= 900 else None, "Completed" if s >= 900 else None)
+        container(s, "old-pod" if s < 1200 else "new-pod", 0)
+        container(s, "loops", min(loops, 3), 1 if loops else None, "Error" if loops else None)
+        if 1830 <= s < 2700:
+            case.sample(s, "kube_pod_container_status_waiting_reason", "loops", 1.0, container="app",
+                        reason="CrashLoopBackOff")
+        for host in ["restarted", "deployed"]:
+            moved = 1500 if s >= 1500 else -86400
+            case.sample(s, "process_start_time_seconds", host, START.timestamp() + moved + 0.01 * (s % 7), job="shop")
+        case.sample(s, "node_systemd_unit_state", "unit", float(2100 <= s < 2400), unit="shop.service", state="failed")
+    case.record("incidents", 1480, json.dumps(
+        {"entity": "deployed", "class": "deploy", "onset": at(1480), "end": at(1600)}), "deployed")
+    case.write()
+
+
 def budget_slow_then_fast():
     """Four errors in a thousand for six hours and a half: a budget that will not last. Then an outage, which burns it."""
     case, rng = Case("budget_slow_then_fast"), random.Random(11)
@@ -234,6 +282,8 @@ def budget_slow_then_fast():
 
 if __name__ == "__main__":
     budget_slow_then_fast()
+    processes_that_end()
+    collector_down()
     deploy_of_a_pattern()
     mixed_envelopes()
     leak_then_down()

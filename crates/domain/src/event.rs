@@ -159,27 +159,6 @@ pub struct PrecursorDetail {
     pub exhaustion: Option<Exhaustion>,
     /// The error budget that burns most, when it was told last.
     pub burn: Option<SlowBurn>,
-    /// What became of the kind of its signals that has preceded failures most surely; `None` where none has.
-    pub record: Option<KindRecord>,
-}
-
-/// What became of past episodes of one kind: a series by its name without labels, or a log template, in one way of being odd.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct KindRecord {
-    /// The series or template.
-    pub name: Box<str>,
-    /// The way of being odd.
-    pub channel: Channel,
-    /// Episodes that a failure followed in time.
-    pub right: u32,
-    /// All of them.
-    pub of: u32,
-    /// Median time from the precursor to the failure, in seconds, to about a quarter.
-    pub lead_s: f64,
-    /// How many times more often a failure followed than without; shrunken towards 1.
-    pub lift: f64,
-    /// Lower bound of that, 95 %, one-sided.
-    pub lift_lower: f64,
 }
 
 /// An error budget that burns too fast to last, and too slowly to be a failure yet.
@@ -261,7 +240,7 @@ pub struct PrecededBy {
 /// What only failures have.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct FailureDetail {
-    /// `heartbeat`, `probe`, `log`, `slo_burn` or the declarer's own word.
+    /// `heartbeat`, `probe`, `process`, `log`, `slo_burn`, `telemetry_lost` or the declarer's own word.
     pub class: Box<str>,
     /// Name of the rule that found it.
     pub rule: Box<str>,

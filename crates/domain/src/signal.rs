@@ -129,6 +129,19 @@ pub enum Fact {
         /// The first line, shortened to at most 512 bytes.
         sample: Box<str>,
     },
+    /// A process ended where nobody asked for it.
+    Process {
+        /// Name of the rule.
+        rule: Box<str>,
+        /// The series that says so, `name{label=value}`.
+        series: Box<str>,
+        /// How many times in the window.
+        count: u32,
+        /// Event time of the sample that says so.
+        at: Timestamp,
+        /// Why, where the same window says; may be empty.
+        cause: Box<str>,
+    },
     /// A series with a heartbeat rule was heard.
     Heartbeat {
         /// Name of the rule.
@@ -148,6 +161,7 @@ impl Fact {
             Self::Probe { rule, .. }
             | Self::Counter { rule, .. }
             | Self::Lines { rule, .. }
+            | Self::Process { rule, .. }
             | Self::Heartbeat { rule, .. } => rule,
         }
     }

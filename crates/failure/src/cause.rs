@@ -9,6 +9,7 @@ pub(crate) enum Kind {
     Probe,
     SloBurn,
     Log,
+    Process,
     Heartbeat,
 }
 
@@ -20,6 +21,7 @@ impl Kind {
             Self::Probe => "probe",
             Self::SloBurn => "slo_burn",
             Self::Log => "log",
+            Self::Process => "process",
             Self::Heartbeat => "heartbeat",
         }
     }

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use crate::glob::Glob;
 use crate::openslo::OpenSloFile;
 use crate::probe::Down;
+use crate::process::When;
 use crate::selector::Selector;
 
 /// Table `failure` of the configuration: what counts as a failure. Checked by [`crate::Rules::new`].
@@ -18,6 +19,10 @@ pub struct FailureConfig {
     pub log: Vec<LogRule>,
     /// Black-box probes that fail.
     pub probe: Vec<ProbeRule>,
+    /// Processes that end where nobody asked for it.
+    pub process: Vec<ProcessRule>,
+    /// Whether the rules for what Kubernetes, systemd and Docker say of processes hold. Default true.
+    pub processes: bool,
     /// Error budgets that burn too fast.
     pub slo: Vec<SloRule>,
     /// Files of objectives, as [`crate::OpenSlo`] reads them. Whoever reads files puts what is in them into `slo` and leaves this
@@ -42,6 +47,8 @@ impl Default for FailureConfig {
             heartbeat: Vec::new(),
             log: Vec::new(),
             probe: Vec::new(),
+            process: Vec::new(),
+            processes: true,
             slo: Vec::new(),
             openslo: Vec::new(),
             fatal_lines: true,
@@ -99,6 +106,19 @@ pub struct ProbeRule {
     /// Default 3.
     #[serde(default = "windows_default")]
     pub windows: u32,
+}
+
+/// Class `process`: a process ended where nobody asked for it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ProcessRule {
+    /// Name in events; unique among all rules.
+    pub name: String,
+    /// The series, such as `node_systemd_unit_state{state="failed"}`; each one that it selects counts alone.
+    pub series: Selector,
+    /// What of it says so: a count that grew (`increase`, the default), a start time that moved on (`start`), or a state (`== 1`).
+    #[serde(default)]
+    pub when: When,
 }
 
 /// Class `slo_burn`: errors use up the budget of an objective too fast, over a long and a short window at once: 14.4 times
@@ -159,8 +179,14 @@ mod tests {
         Rules::new(&file.failure).unwrap();
         let c = &file.failure;
         assert_eq!(
-            (c.heartbeat.len(), c.probe.len(), c.slo.len(), c.log.len()),
-            (2, 1, 2, 1)
+            (
+                c.heartbeat.len(),
+                c.probe.len(),
+                c.slo.len(),
+                c.log.len(),
+                c.process.len()
+            ),
+            (2, 1, 2, 1, 2)
         );
         // What the page calls the default is the default.
         let default = FailureConfig::default();
@@ -174,6 +200,8 @@ mod tests {
                 &default.planned
             )
         );
+        assert_eq!(c.processes, default.processes);
+        assert_eq!(c.process[0].when, When::default());
         assert_eq!(
             (c.probe[0].windows, c.probe[0].down),
             (windows_default(), Down::default())
@@ -193,6 +221,10 @@ mod tests {
             (
                 "[[failure.probe]]\nname = 'p'\nseries = 'up'\ndown = 'zero'",
                 "expected such as \"== 0\"",
+            ),
+            (
+                "[[failure.process]]\nname = 'p'\nseries = 'up'\nwhen = 'gone'",
+                "expected \"increase\", \"start\" or a comparison",
             ),
             (
                 "[[failure.log]]\nname = 'l'\npattern = 'x'\nlevel = 'loud'",

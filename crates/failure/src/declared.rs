@@ -17,6 +17,9 @@ use crate::lines::prefix;
 /// Name of the rule in events.
 pub(crate) const DECLARED: &str = "declared";
 
+/// Class and rule of a path of telemetry that broke.
+pub const TELEMETRY_LOST: &str = "telemetry_lost";
+
 /// Incidents that are remembered.
 const REMEMBERED_MAX: usize = 32;
 /// Bytes of a class that are kept.
@@ -42,7 +45,13 @@ impl Declared {
             "" => DECLARED,
             class => class,
         };
-        let key = CauseKey::new(Kind::Declared, DECLARED, class);
+        // The second stage declares that one itself.
+        let rule = if class == TELEMETRY_LOST {
+            TELEMETRY_LOST
+        } else {
+            DECLARED
+        };
+        let key = CauseKey::new(Kind::Declared, rule, class);
         let summary = incident.summary.as_deref().filter(|s| !s.is_empty());
         let evidence = summary.map_or_else(|| format!("{class} was declared"), str::to_owned);
         // A source that has no memory of its own gives a new onset at the end: the open one of the class is meant.

@@ -2,8 +2,8 @@
 //! at which it was last heard, the end the start of the window in which it is heard again.
 //!
 //! Silence is measured on the observed clock, from one arrival to the next: a backlog arrives late but arrives, and does not
-//! look like silence. Fails where the path of the telemetry breaks and not the entity: everything behind that path then looks
-//! silent at once.
+//! look like silence. Fails where the path of the telemetry breaks and not the entity, as far as whoever sees all entities does
+//! not excuse the silence.
 //!
 //! Cost: O(1) and some 100 bytes for each thing that is listened for.
 
@@ -22,7 +22,13 @@ pub(crate) struct Beat {
     /// Observed clock at which that arrived.
     heard_ms: i64,
     pub(crate) silent: bool,
+    /// Observed clock at which something from before the silence began to arrive.
+    stale_ms: Option<i64>,
 }
+
+/// What was on its way when the silence began arrives within so long, once the path is open again. What comes later and is still old is
+/// heard from a clock that was set back.
+const ON_ITS_WAY_MS: i64 = 60_000;
 
 impl Beat {
     pub(crate) fn new(rule: &str, series: &str, last_at: Timestamp, observed_ms: i64) -> Self {
@@ -32,6 +38,7 @@ impl Beat {
             last_at,
             heard_ms: observed_ms,
             silent: false,
+            stale_ms: None,
         }
     }
 
@@ -44,8 +51,15 @@ impl Beat {
         CauseKey::new(Kind::Heartbeat, &self.rule, &self.series)
     }
 
-    /// It was heard at event time `last_at`, in a window that starts at `start`.
+    /// It was heard at event time `last_at`, in a window that starts at `start`. What is from before the silence does not end it.
     pub(crate) fn heard(&mut self, start: Timestamp, last_at: Timestamp, observed_ms: i64) -> Option<Change> {
+        if self.silent && last_at <= self.last_at {
+            let since_ms = *self.stale_ms.get_or_insert(observed_ms);
+            if observed_ms.saturating_sub(since_ms) < ON_ITS_WAY_MS {
+                return None;
+            }
+        }
+        self.stale_ms = None;
         self.last_at = self.last_at.max(last_at);
         self.heard_ms = self.heard_ms.max(observed_ms);
         if !self.silent {
@@ -58,6 +72,21 @@ impl Beat {
             ended: start,
             evidence,
         })
+    }
+
+    /// Something of it arrived that will be heard later.
+    pub(crate) fn arrived(&mut self, observed_ms: i64) {
+        if !self.silent {
+            self.heard_ms = self.heard_ms.max(observed_ms);
+        }
+    }
+
+    /// Its path broke, so silence up to event time `now` says nothing: what has not been told yet counts from here.
+    pub(crate) fn excuse(&mut self, now: Timestamp, observed_ms: i64) {
+        if !self.silent {
+            self.last_at = self.last_at.max(now);
+            self.heard_ms = self.heard_ms.max(observed_ms);
+        }
     }
 
     /// The observed clock moved on.
@@ -111,6 +140,34 @@ mod tests {
         assert_eq!(beat.heard(back, back, 62_000), None);
         assert_eq!(beat.tick(121_999, 60_000), None, "silence counts from the last arrival");
         assert!(beat.tick(122_000, 60_000).is_some());
+    }
+
+    #[test]
+    fn what_was_on_its_way_does_not_end_it_and_a_clock_set_back_does() {
+        let mut beat = Beat::new("alive", "", AT, 0);
+        assert!(beat.tick(60_000, 60_000).is_some());
+        assert_eq!(beat.heard(AT - 10_000, AT, 100_000), None);
+        assert_eq!(beat.heard(AT - 10_000, AT, 159_999), None);
+        assert!(beat.heard(AT - 10_000, AT, 160_000).is_some(), "it goes on coming");
+        assert!(beat.tick(220_000, 60_000).is_some());
+        assert!(beat.heard(AT + 10_000, AT + 20_000, 230_000).is_some(), "it is new");
+    }
+
+    #[test]
+    fn what_is_excused_counts_anew_and_what_was_told_stays() {
+        let mut beat = Beat::new("alive", "", AT, 0);
+        beat.excuse(AT + 50_000, 50_000);
+        assert_eq!(beat.tick(109_999, 60_000), None);
+        let began = beat.tick(110_000, 60_000);
+        assert!(
+            matches!(began, Some(Change::Began { onset, .. }) if onset == AT + 50_000),
+            "{began:?}"
+        );
+        beat.excuse(AT + 120_000, 120_000);
+        beat.arrived(130_000);
+        assert!(beat.silent && beat.heard(AT + 140_000, AT + 140_000, 140_000).is_some());
+        beat.arrived(150_000);
+        assert_eq!(beat.tick(209_999, 60_000), None);
     }
 
     #[test]

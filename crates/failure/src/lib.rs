@@ -1,7 +1,7 @@
 //! What a hard failure is: the service no longer does its job, by a rule that somebody declared.
 //!
-//! Five kinds of rule: a heartbeat that is missed, a probe that fails several times in a row, log lines that say so, an error
-//! budget that burns too fast, and incidents that somebody else declares. Never a bare threshold on a resource: that is at
+//! Six kinds of rule: a heartbeat that is missed, a probe that fails several times in a row, a process that ends where nobody asked
+//! for it, log lines that say so, an error budget that burns too fast, and incidents that somebody else declares. Never a bare threshold on a resource: that is at
 //! most a symptom.
 //!
 //! Work is split as the topology is. In the first stage, where the series are, [`Rules`] says what to watch and condenses a
@@ -27,6 +27,7 @@ mod openslo;
 mod planned;
 pub mod predict;
 mod probe;
+mod process;
 mod rules;
 mod selector;
 mod slo;
@@ -34,7 +35,8 @@ mod tracker;
 mod transition;
 mod watch;
 
-pub use config::{FailureConfig, HeartbeatRule, LogRule, ProbeRule, SloRule};
+pub use config::{FailureConfig, HeartbeatRule, LogRule, ProbeRule, ProcessRule, SloRule};
+pub use declared::TELEMETRY_LOST;
 pub use error::RuleError;
 pub use exhaustion::{Course, ExhaustionConfig, Resource};
 pub use glob::Glob;
@@ -42,6 +44,7 @@ pub use lines::{FATAL_LINE, FATAL_PATTERNS_VERSION};
 pub use openslo::{OpenSlo, OpenSloError, OpenSloFile};
 pub use planned::{Noted, Planned, Span, is_pattern};
 pub use probe::Down;
+pub use process::{Growth, When};
 pub use rules::Rules;
 pub use selector::{Selector, SelectorError};
 pub use tracker::FailureTracker;

@@ -1,10 +1,10 @@
 use foreshock_domain::{Fact, LabelPairs, Level};
 
-use crate::config::{FailureConfig, HeartbeatRule, ProbeRule, SloRule};
-use crate::declared::DECLARED;
+use crate::config::{FailureConfig, HeartbeatRule, ProbeRule, ProcessRule, SloRule};
+use crate::declared::{DECLARED, TELEMETRY_LOST};
 use crate::error::RuleError;
 use crate::lines::{FATAL_LINE, LineMatcher};
-use crate::probe::Down;
+use crate::process::{self, Growth, When};
 use crate::watch::{SeriesWatch, WatchRole, WatchWindow};
 
 /// Rules of all kinds together.
@@ -21,6 +21,8 @@ const WINDOWS_MAX: u32 = 1_000;
 pub struct Rules {
     config: FailureConfig,
     lines: LineMatcher,
+    /// Defaults, then those of the configuration.
+    processes: Vec<ProcessRule>,
     fingerprint: u64,
 }
 
@@ -77,9 +79,16 @@ impl Rules {
             }
         }
         let lines = LineMatcher::new(&config.log, config.fatal_lines, "failure.log")?;
+        let mut processes = if config.processes {
+            process::defaults()
+        } else {
+            Vec::new()
+        };
+        processes.extend(config.process.iter().cloned());
         Ok(Self {
             config: config.clone(),
             lines,
+            processes,
             fingerprint: fingerprint(config),
         })
     }
@@ -117,23 +126,35 @@ impl Rules {
         );
         let beats = |r: &HeartbeatRule| r.series.as_ref().is_some_and(|s| s.matches(name, labels));
         watch(&mut c.heartbeat.iter().map(beats), WatchRole::Heartbeat);
+        watch(
+            &mut self.processes.iter().map(|r| r.series.matches(name, labels)),
+            WatchRole::Process,
+        );
+        let names_causes = !self.processes.is_empty() && process::names_causes(name, labels);
+        watch(&mut std::iter::once(names_causes), WatchRole::Cause);
         out
     }
 
     /// An empty window for a watched series.
     #[must_use]
     pub fn window(&self, watch: &SeriesWatch) -> WatchWindow {
-        let probe = (watch.role == WatchRole::Probe)
-            .then(|| self.config.probe.get(usize::from(watch.rule)))
-            .flatten();
-        WatchWindow::new(probe.map_or_else(Down::default, |rule| rule.down))
+        let i = usize::from(watch.rule);
+        let down = match watch.role {
+            WatchRole::Probe => self.config.probe.get(i).map(|rule| rule.down),
+            WatchRole::Process => self.processes.get(i).and_then(|rule| match rule.when {
+                When::Is(down) => Some(down),
+                When::Increase | When::Start => None,
+            }),
+            _ => None,
+        };
+        WatchWindow::new(down.unwrap_or_default())
     }
 
     /// What a watched series has to tell the second stage at the end of a window: nothing where it was not heard, or where its
-    /// counter did not grow. `counter_increase` is the growth over the window with resets accounted for; it is used for the
-    /// roles [`WatchRole::Errors`] and [`WatchRole::Total`] alone.
+    /// counter did not grow. Facts of an entity are put together by [`Self::name_causes`] then.
     #[must_use]
-    pub fn fact(&self, watch: &SeriesWatch, series: &str, window: &WatchWindow, counter_increase: f64) -> Option<Fact> {
+    pub fn fact(&self, watch: &SeriesWatch, series: &str, window: &WatchWindow, growth: Growth) -> Option<Fact> {
+        let counter_increase = growth.increase;
         let i = usize::from(watch.rule);
         let counter = |errors: bool| {
             let rule = self.config.slo.get(i)?.name.as_str().into();
@@ -166,6 +187,15 @@ impl Rules {
                     last_at,
                 })
             }
+            WatchRole::Process => process::fact(self.processes.get(i)?, series, window, growth),
+            WatchRole::Cause => process::cause(series, window.last_at?, growth.last),
+        }
+    }
+
+    /// Puts together what the series of one entity told in one window: why its processes ended goes to the facts that they did.
+    pub fn name_causes(&self, facts: &mut Vec<Fact>) {
+        if !self.processes.is_empty() {
+            process::name(facts);
         }
     }
 
@@ -188,6 +218,9 @@ impl Rules {
         self.config.probe.iter().find(|r| r.name == name)
     }
 
+    pub(crate) fn process(&self, name: &str) -> Option<&ProcessRule> {
+        self.processes.iter().find(|r| r.name == name)
+    }
     pub(crate) fn slo(&self, name: &str) -> Option<&SloRule> {
         self.config.slo.iter().find(|r| r.name == name)
     }
@@ -201,6 +234,12 @@ impl Rules {
     #[must_use]
     pub fn cooldown_ms(&self) -> i64 {
         millis(self.config.cooldown_s)
+    }
+
+    /// The shortest silence that a heartbeat rule calls a failure, in milliseconds; `None` without such a rule.
+    #[must_use]
+    pub fn silence_ms(&self) -> Option<i64> {
+        self.config.heartbeat.iter().map(|rule| millis(rule.after_s)).min()
     }
 
     /// How long after a precursor was resolved a failure confirms it, in milliseconds.
@@ -226,45 +265,37 @@ pub(crate) fn millis(seconds: u64) -> i64 {
 }
 
 fn check_names(config: &FailureConfig) -> Result<(), RuleError> {
-    let heartbeat = config
-        .heartbeat
-        .iter()
-        .map(|r| &r.name)
-        .enumerate()
-        .map(|(i, n)| ("heartbeat", i, n));
-    let log = config
-        .log
-        .iter()
-        .map(|r| &r.name)
-        .enumerate()
-        .map(|(i, n)| ("log", i, n));
-    let probe = config
-        .probe
-        .iter()
-        .map(|r| &r.name)
-        .enumerate()
-        .map(|(i, n)| ("probe", i, n));
-    let slo = config
-        .slo
-        .iter()
-        .map(|r| &r.name)
-        .enumerate()
-        .map(|(i, n)| ("slo", i, n));
-    let mut seen: Vec<&str> = vec![DECLARED, FATAL_LINE];
-    for (kind, i, name) in heartbeat.chain(log).chain(probe).chain(slo) {
+    fn of<'a, R>(
+        kind: &'a str,
+        rules: &'a [R],
+        name: fn(&R) -> &String,
+    ) -> impl Iterator<Item = (&'a str, usize, &'a str)> {
+        let rules = rules.iter().enumerate();
+        rules.map(move |(i, rule)| (kind, i, name(rule).as_str()))
+    }
+    let all = of("heartbeat", &config.heartbeat, |r| &r.name)
+        .chain(of("log", &config.log, |r| &r.name))
+        .chain(of("probe", &config.probe, |r| &r.name))
+        .chain(of("process", &config.process, |r| &r.name))
+        .chain(of("slo", &config.slo, |r| &r.name));
+    let mut seen: Vec<&str> = process::default_names()
+        .chain([DECLARED, FATAL_LINE, TELEMETRY_LOST])
+        .collect();
+    let taken = seen.len();
+    for (kind, i, name) in all {
         let error =
             |what: &str, expected: &str| Err(RuleError::new(format!("failure.{kind}[{i}].name"), what, expected));
         if name.is_empty() || name.len() > NAME_BYTES_MAX || name.chars().any(char::is_control) {
             return error("no usable name", "1 to 64 bytes of text");
         }
-        if seen.contains(&name.as_str()) {
+        if seen.contains(&name) {
             return error(
                 &format!("the name {name} twice"),
-                "a name of its own; declared and fatal_line are taken",
+                "a name of its own; declared, fatal_line, telemetry_lost and those of the rules for processes are taken",
             );
         }
         seen.push(name);
-        if seen.len() > RULES_MAX + 2 {
+        if seen.len() > RULES_MAX + taken {
             return Err(RuleError::new(
                 "failure",
                 "too many rules",
@@ -300,6 +331,7 @@ mod tests {
 
     use super::*;
     use crate::config::LogRule;
+    use crate::probe::Down;
     use crate::selector::Selector;
 
     fn selector(text: &str) -> Selector {
@@ -378,7 +410,11 @@ mod tests {
                 .enumerate()
                 .rev()
                 .for_each(|(i, x)| window.observe(at + i as i64 * 1_000, *x));
-            let fact = rules.fact(&watch, "s", &window, increase);
+            let growth = Growth {
+                increase,
+                ..Growth::default()
+            };
+            let fact = rules.fact(&watch, "s", &window, growth);
             window.reset();
             assert_eq!(window, rules.window(&watch));
             fact

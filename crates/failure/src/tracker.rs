@@ -15,6 +15,7 @@ use crate::heartbeat::Beat;
 use crate::lines::prefix;
 use crate::planned::{Span, Waiting, Weighed, after, weigh};
 use crate::probe::{ProbeRun, ProbeWindow};
+use crate::process::told;
 use crate::rules::{Rules, millis};
 use crate::slo::{Burn, Counts};
 use crate::transition::{Standing, Transition};
@@ -151,14 +152,32 @@ impl FailureTracker {
         self.settle(w.end, moment, out);
     }
 
-    /// The observed clock stands at `observed_ms`: finds silence, and resolves what is over.
-    pub fn on_clock(&mut self, rules: &Rules, observed_ms: i64, out: &mut Vec<Transition>) {
-        self.cooldown_ms = rules.cooldown_ms();
-        let Some(event_at) = self.event_at else { return };
+    /// The path of the entity's telemetry is lost: silence up to now says nothing of it. A probe that says down does.
+    pub fn excuse_silence(&mut self, observed_ms: i64) {
+        if let Some(now) = self.now(observed_ms) {
+            self.beats.iter_mut().for_each(|beat| beat.excuse(now, observed_ms));
+        }
+    }
+
+    /// A window of the entity arrived that can't be decided yet: whatever holds it up, the entity is not silent.
+    pub fn arrived(&mut self, observed_ms: i64) {
+        let of_entity = self.beats.iter_mut().filter(|beat| beat.series.is_empty());
+        of_entity.for_each(|beat| beat.arrived(observed_ms));
+    }
+
+    /// Event time by the observed clock; `None` before the first window.
+    fn now(&mut self, observed_ms: i64) -> Option<Timestamp> {
+        let event_at = self.event_at?;
         let since_ms = observed_ms
             .saturating_sub(*self.event_ms.get_or_insert(observed_ms))
             .max(0);
-        let now = event_at + since_ms;
+        Some(event_at + since_ms)
+    }
+
+    /// The observed clock stands at `observed_ms`: finds silence, and resolves what is over.
+    pub fn on_clock(&mut self, rules: &Rules, observed_ms: i64, out: &mut Vec<Transition>) {
+        self.cooldown_ms = rules.cooldown_ms();
+        let Some(now) = self.now(observed_ms) else { return };
         let moment = Moment {
             at: now,
             position: None,
@@ -322,6 +341,27 @@ impl FailureTracker {
                     onset: *first_at,
                     ended: Some(ended),
                     evidence,
+                });
+            }
+            Fact::Process {
+                rule,
+                series,
+                count,
+                at,
+                cause,
+            } => {
+                let Some(declared) = rules.process(rule) else { return };
+                // A state that the work left behind has the same time to go as everything else.
+                let is_of_work = |(from, to): &Span| *from <= *at && *at < *to + self.cooldown_ms;
+                if self.planned.iter().any(is_of_work) {
+                    return;
+                }
+                // Like a line it has no length: a state that goes on is told again, and the cooldown waits for quiet.
+                changes.push(Change::Began {
+                    key: CauseKey::new(Kind::Process, rule, series),
+                    onset: *at,
+                    ended: Some(*at),
+                    evidence: told(declared.when, series, *count, cause),
                 });
             }
             Fact::Heartbeat { rule, series, last_at } => {
@@ -586,7 +626,8 @@ fn transition(
         rule: failure.rule.clone(),
         evidence: prefix(evidence, EVIDENCE_BYTES_MAX).to_owned(),
         onset: failure.onset,
-        observed_at: moment.at,
+        // Windows that were on their way when a path broke set the clock back; nothing is seen before it begins.
+        observed_at: moment.at.max(failure.onset),
         ended_at,
         position: moment.position.cloned(),
     }

@@ -14,6 +14,10 @@ pub enum WatchRole {
     Total,
     /// That it was heard.
     Heartbeat,
+    /// Whether it says that a process ended.
+    Process,
+    /// Why a container ended last.
+    Cause,
 }
 
 /// One rule's interest in one series. Valid for the rules that made it: see [`crate::Rules::fingerprint`].

@@ -136,6 +136,13 @@ enum FactShape {
         first_at: Timestamp,
         sample: Box<str>,
     },
+    Process {
+        rule: Box<str>,
+        series: Box<str>,
+        count: u32,
+        at: Timestamp,
+        cause: Box<str>,
+    },
     Heartbeat {
         rule: Box<str>,
         series: Box<str>,

@@ -3,9 +3,9 @@
 
 use foreshock_domain::{
     Channel, Contributor, Direction, Entity, EntityWindow, Event, EventAction, EventId, EventKind, Exhaustion, Fact,
-    FailureDetail, Grade, Incident, IncidentId, KindRecord, Level, LogEvidence, PrecededBy, PrecursorDetail,
-    Prediction, PredictionGround, Progress, Resolution, Score, SeriesId, Severity, Signal, SignalRecord, SlowBurn,
-    Source, SourcePosition, TemplateEntry, Tick, Timestamp, TrackRecord, Upstream, VectorEntry, Verdict,
+    FailureDetail, Grade, Incident, IncidentId, Level, LogEvidence, PrecededBy, PrecursorDetail, Prediction,
+    PredictionGround, Progress, Resolution, Score, SeriesId, Severity, Signal, SignalRecord, SlowBurn, Source,
+    SourcePosition, TemplateEntry, Tick, Timestamp, TrackRecord, Upstream, VectorEntry, Verdict,
 };
 use foreshock_wire::{event, signals};
 use jsonschema::Validator;
@@ -156,6 +156,13 @@ fn fact() -> impl Strategy<Value = Fact> {
             first_at,
             sample
         }),
+        (text(), text(), any::<u32>(), time(), text()).prop_map(|(rule, series, count, at, cause)| Fact::Process {
+            rule,
+            series,
+            count,
+            at,
+            cause
+        }),
         (text(), text(), time()).prop_map(|(rule, series, last_at)| Fact::Heartbeat { rule, series, last_at }),
     ]
 }
@@ -238,10 +245,9 @@ fn precursor() -> impl Strategy<Value = PrecursorDetail> {
         option::of(prediction()),
         option::of(exhaustion),
         option::of(burn()),
-        option::of(kind_record()),
     )
         .prop_map(
-            |(grade, threshold, resolution, lead_s, prediction, exhaustion, burn, record)| PrecursorDetail {
+            |(grade, threshold, resolution, lead_s, prediction, exhaustion, burn)| PrecursorDetail {
                 grade,
                 threshold,
                 resolution,
@@ -249,7 +255,6 @@ fn precursor() -> impl Strategy<Value = PrecursorDetail> {
                 prediction,
                 exhaustion,
                 burn,
-                record,
             },
         )
 }
@@ -257,15 +262,6 @@ fn precursor() -> impl Strategy<Value = PrecursorDetail> {
 prop_compose! {
     fn burn()(rule in text(), rate in 0.0f64..1e6, limit in 0.0f64..1e3, window_s in 1.0f64..1e6) -> SlowBurn {
         SlowBurn { rule, rate, limit, window_s }
-    }
-}
-
-prop_compose! {
-    fn kind_record()(
-        name in text(), channel in channel(), right in any::<u32>(), of in any::<u32>(), lead_s in 0.0f64..1e6,
-        lift in 0.0f64..1e6, lift_lower in 0.0f64..1e6,
-    ) -> KindRecord {
-        KindRecord { name, channel, right, of, lead_s, lift, lift_lower }
     }
 }
 
@@ -490,7 +486,6 @@ fn an_event_in_full() {
             prediction: None,
             exhaustion: None,
             burn: None,
-            record: None,
         }),
         failure: None,
     };

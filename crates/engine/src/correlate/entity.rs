@@ -15,6 +15,7 @@ use super::judgement::{Fleet, Oddness};
 use super::ledger::{Failed, Ledger};
 use super::resources::Resources;
 use super::sentence;
+use super::telemetry::Sources;
 use crate::config::EngineConfig;
 use crate::id;
 use crate::slots::Keyed;
@@ -58,6 +59,8 @@ pub(crate) struct EntityState {
     burning: bool,
     /// Precursors whose fate is not known yet.
     ledger: Ledger,
+    /// Where it is heard from.
+    sources: Sources,
 }
 
 /// What an entity needs of the partition while it takes a window.
@@ -118,12 +121,23 @@ impl EntityState {
             exhausting: false,
             burning: false,
             ledger: Ledger::default(),
+            sources: Sources::default(),
         }
     }
 
     /// Whether it may be forgotten: long silent and nothing open.
     pub(crate) fn is_idle(&self, observed_ms: Millis, idle_ms: Millis) -> bool {
         self.precursor.is_none() && self.failure.is_none() && observed_ms - self.heard_ms > idle_ms
+    }
+
+    pub(crate) fn sources(&self) -> &Sources {
+        &self.sources
+    }
+
+    /// A window of it arrived, to be decided later.
+    pub(crate) fn arrived(&mut self, observed_ms: Millis) -> &mut Sources {
+        self.tracker.arrived(observed_ms);
+        &mut self.sources
     }
 
     /// Takes all windows of this entity that end at the same time.
@@ -193,8 +207,11 @@ impl EntityState {
         self.follow(cx, &transitions, &[]);
     }
 
-    /// Time passed and nothing came.
-    pub(crate) fn tick(&mut self, cx: &mut Surroundings<'_>) {
+    /// Time passed and nothing came; `is_unheard`: because the path of its telemetry is lost.
+    pub(crate) fn tick(&mut self, cx: &mut Surroundings<'_>, is_unheard: bool) {
+        if is_unheard {
+            self.tracker.excuse_silence(cx.observed_ms);
+        }
         let mut transitions = Vec::new();
         let planned = cx.planned.spans(self.name.as_str());
         let at_work = |(from, to): &&Span| *from <= cx.now && cx.now < *to;
@@ -529,7 +546,6 @@ fn as_precursor(mut event: Event, incident: &Incident, resolution: Option<Resolu
         prediction: incident.prediction.clone(),
         exhaustion: incident.exhaustion.clone(),
         burn: incident.burn.clone(),
-        record: None,
     });
     event
 }

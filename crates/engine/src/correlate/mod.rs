@@ -14,6 +14,7 @@ mod order;
 mod partition;
 mod resources;
 mod sentence;
+mod telemetry;
 
 pub use forecast::Moment;
 pub(crate) use partition::Context;

@@ -2,10 +2,11 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use foreshock_domain::{
-    Entity, EntityWindow, Event, EventAction, EventKind, LedgerEntry, SignalRecord, Timestamp, Upstream,
+    Entity, EntityWindow, Event, EventAction, EventKind, Incident, LedgerEntry, SignalRecord, SourcePosition,
+    Timestamp, Upstream,
 };
 use foreshock_failure::predict::OperatingPoint;
-use foreshock_failure::{Noted, Planned};
+use foreshock_failure::{Noted, Planned, TELEMETRY_LOST};
 use foreshock_stats::AlarmBudget;
 use foreshock_wire::{event, ledger, signals};
 use serde::{Deserialize, Serialize};
@@ -14,8 +15,10 @@ use super::entity::{EntityState, Surroundings};
 use super::forecast::Moment;
 use super::judgement::Fleet;
 use super::order::Order;
+use super::telemetry::Telemetry;
 use crate::config::EngineConfig;
 use crate::counters::Counters;
+use crate::detect::signals_partition;
 use crate::record::{Destination, Output, Record};
 use crate::slots::{Keyed, Slots, place_u32};
 use crate::state::{Blocks, FrozenBlock, LoadError, Loading, Part, Snapshot, pack};
@@ -41,6 +44,10 @@ pub struct CorrelatePartition {
     by_name: BTreeMap<Entity, u32>,
     #[serde(skip)]
     held_len: usize,
+    telemetry: Telemetry,
+    /// What the record being applied tells of topics; each goes to all partitions.
+    #[serde(skip)]
+    lost: Vec<Incident>,
     /// Of the record being applied.
     #[serde(skip)]
     moments: Vec<Moment>,
@@ -104,6 +111,17 @@ impl CorrelatePartition {
     pub(crate) fn apply(&mut self, cx: &mut Context<'_>, record: &Record<'_>) {
         let mut events = Vec::new();
         match signals::decode(record.payload.unwrap_or_default()) {
+            Ok(SignalRecord::Incident { incident, position })
+                if *incident.class == *TELEMETRY_LOST && position.upstream.topic == cx.config.signals_topic =>
+            {
+                self.telemetry.note(&incident, position.upstream.partition);
+                // The failure is of the partition that has the topic among its entities.
+                let home = signals_partition(incident.entity.as_str(), cx.config.signals_partitions);
+                if home == record.from.partition {
+                    let decoded = SignalRecord::Incident { incident, position };
+                    self.take(cx.config, cx.counters, record.offset, decoded, &mut events);
+                }
+            }
             Ok(decoded) => self.take(cx.config, cx.counters, record.offset, decoded, &mut events),
             Err(error) => {
                 cx.counters.dead_letters += 1;
@@ -126,6 +144,9 @@ impl CorrelatePartition {
                 });
             }
         }
+        for incident in self.lost.drain(..) {
+            send_to_all(cx, record, incident);
+        }
         for entry in self.settled.drain(..) {
             cx.outputs.push(output_of_ledger(record, &entry));
         }
@@ -147,6 +168,7 @@ impl CorrelatePartition {
     ) {
         let cx = &mut Taking { config, counters };
         self.settled.clear();
+        self.lost.clear();
         match record {
             SignalRecord::Window(window) => self.take_window(cx, offset, window, events),
             SignalRecord::Incident { incident, position } => {
@@ -178,6 +200,15 @@ impl CorrelatePartition {
     }
 
     fn take_window(&mut self, cx: &mut Taking<'_>, offset: i64, window: EntityWindow, events: &mut Vec<Event>) {
+        // A window may also be sent of what is silent: that is not hearing.
+        let is_heard = window.samples > 0 || window.lines > 0;
+        let place = self.by_name.get(&window.entity).filter(|_| is_heard).copied();
+        if let Some(state) = place.and_then(|place| self.entities.get_mut(place as usize)) {
+            let observed_ms = self.order.observed_ms();
+            let sources = state.arrived(observed_ms);
+            self.telemetry
+                .heard(sources, &window.position.upstream, observed_ms, window.end);
+        }
         if window.end <= self.order.decided_until() {
             cx.counters.windows_late += 1;
             self.decide(cx, &[window], events);
@@ -233,12 +264,21 @@ impl CorrelatePartition {
     fn tick_entities(&mut self, cx: &mut Taking<'_>, events: &mut Vec<Event>) {
         let (observed_ms, now) = (self.order.observed_ms(), self.order.decided_until());
         let (threshold, point) = (self.threshold(cx.config), self.point(cx.config));
+        // Quiet is who is half way to a missed heartbeat.
+        let quiet_ms = cx.config.rules.silence_ms().map(|ms| ms / 2);
+        if let Some(quiet_ms) = quiet_ms {
+            let states = self.by_name.values().filter_map(|p| self.entities.get(*p as usize));
+            self.lost = self
+                .telemetry
+                .tick(states.map(EntityState::sources), quiet_ms, observed_ms);
+        }
         let mut idle = Vec::new();
         for place in self.by_name.values() {
             let Some(state) = self.entities.get_mut(*place as usize) else {
                 continue;
             };
-            state.tick(&mut Surroundings {
+            let is_unheard = quiet_ms.is_some_and(|ms| self.telemetry.explains(state.sources(), ms, observed_ms));
+            let around = &mut Surroundings {
                 config: cx.config,
                 observed_ms,
                 threshold,
@@ -249,7 +289,8 @@ impl CorrelatePartition {
                 events,
                 ledger: &mut self.settled,
                 moments: &mut self.moments,
-            });
+            };
+            state.tick(around, is_unheard);
         }
         for (name, place) in &self.by_name {
             let Some(state) = self.entities.get(*place as usize) else {
@@ -350,6 +391,30 @@ fn output_of(record: &Record<'_>, of: &Event) -> Output {
         EventKind::Failure => Destination::Failures,
     };
     output(record, to, &of.entity, value, event::headers(of, "foreshock"))
+}
+
+/// A topic's own failure is taken as one that somebody declares: by one partition, whoever says it first.
+fn send_to_all(cx: &mut Context<'_>, record: &Record<'_>, incident: Incident) {
+    let key = incident.entity.as_str().as_bytes().to_vec();
+    let position = SourcePosition {
+        upstream: Upstream {
+            topic: cx.config.signals_topic.clone(),
+            partition: record.from.partition,
+        },
+        offset_first: record.offset,
+        offset_last: record.offset,
+    };
+    let mut value = Vec::with_capacity(512);
+    signals::encode(&SignalRecord::Incident { incident, position }, &mut value);
+    for partition in 0..cx.config.signals_partitions {
+        cx.outputs.push(Output {
+            from: record.from,
+            to: Destination::Signals(i32::try_from(partition).unwrap_or(i32::MAX)),
+            key: key.clone(),
+            value: value.clone(),
+            headers: Vec::new(),
+        });
+    }
 }
 
 fn output_of_ledger(record: &Record<'_>, of: &LedgerEntry) -> Output {

@@ -6,6 +6,7 @@
 use foreshock_domain::{
     Detector, EntityWindow, Fact, Learning, Millis, Signal, SignalRecord, Source, TemplateEntry, Timestamp, VectorEntry,
 };
+use foreshock_failure::Growth;
 use foreshock_logs::{Miner, SessionModel, TemplateBank, TemplateCount, TemplateId, TemplateVerdict};
 use foreshock_metrics::{ENTITY_SERIES_MAX, Point, SeriesModel};
 
@@ -83,7 +84,11 @@ impl DetectState {
             let Some((_, aggregate)) = cell.and_then(|c| window.series.get(c)) else {
                 continue;
             };
-            let increase = aggregate.increase_since(slot.last).unwrap_or(0.0);
+            let growth = Growth {
+                increase: aggregate.increase_since(slot.last).unwrap_or(0.0),
+                step: slot.last.map_or(f64::NAN, |(_, before)| aggregate.last - before),
+                last: if aggregate.count > 0 { aggregate.last } else { f64::NAN },
+            };
             let cell = window.entity_cell(&self.entity_cells, slot.entity as usize, index);
             let Some(tally) = cell.and_then(|c| window.entities.get_mut(c)) else {
                 continue;
@@ -91,7 +96,15 @@ impl DetectState {
             for (watch, watched) in slot.watches.iter().zip(watched) {
                 tally
                     .facts
-                    .extend(cx.config.rules.fact(watch, &slot.name, watched, increase));
+                    .extend(cx.config.rules.fact(watch, &slot.name, watched, growth));
+            }
+        }
+        for place in 0..window.entities.len() {
+            // Most have no facts, and a block that is not written to need not be stored again.
+            if window.entities.get(place).is_some_and(|tally| !tally.facts.is_empty())
+                && let Some(tally) = window.entities.get_mut(place)
+            {
+                cx.config.rules.name_causes(&mut tally.facts);
             }
         }
     }
@@ -102,7 +115,7 @@ impl DetectState {
         for tally in window.entities.iter() {
             let failing = tally.facts.iter().any(|fact| match fact {
                 Fact::Probe { down, .. } => *down > 0,
-                Fact::Lines { .. } => true,
+                Fact::Lines { .. } | Fact::Process { .. } => true,
                 Fact::Counter { .. } | Fact::Heartbeat { .. } => false,
             });
             if failing && let Some(entity) = self.entities.get_mut(tally.entity as usize) {

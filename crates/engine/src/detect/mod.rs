@@ -16,4 +16,5 @@ mod window;
 
 pub(crate) use partition::Context;
 pub use partition::DetectPartition;
+pub(crate) use partition::signals_partition;
 pub(crate) use window::shorten;
