@@ -172,10 +172,13 @@ impl CorrelatePartition {
         }
     }
 
-    /// Decides all windows whose time has come, those of one entity and end together. The budget and plans stand at each window's own
-    /// end, so that a backlog, which is decided at once, is decided as it would have been window by window.
+    /// Decides all windows whose time has come, those of one entity and end together.
     fn release(&mut self, cx: &mut Taking<'_>, events: &mut Vec<Event>) {
         let until = self.order.advance();
+        if until > Timestamp::MIN {
+            self.fleet.advance(until);
+            self.planned.forget(until);
+        }
         let mut group: Vec<EntityWindow> = Vec::new();
         while let Some(entry) = self.held.first_entry() {
             if entry.key().0 > until {
@@ -189,16 +192,9 @@ impl CorrelatePartition {
                 self.decide(cx, &group, events);
                 group.clear();
             }
-            if group.is_empty() {
-                self.fleet.advance(window.end);
-                self.planned.forget(window.end);
-            }
             group.push(window);
         }
         self.decide(cx, &group, events);
-        if until > Timestamp::MIN {
-            self.planned.forget(until);
-        }
     }
 
     fn decide(&mut self, cx: &mut Taking<'_>, group: &[EntityWindow], events: &mut Vec<Event>) {
