@@ -43,8 +43,8 @@ impl Cause {
                 | RDKafkaErrorCode::SaslAuthenticationFailed
                 | RDKafkaErrorCode::UnsupportedSASLMechanism,
             ) => Self::Credentials,
-            // Its own guess at which listener it met, TLS that reads something else, or a listener of TLS that hangs up on the first
-            // words without it.
+            // Its own guess at which listener it met, TLS that reads something else, or a listener that hangs up on the first words because
+            // they are TLS, or are not.
             _ if says(&[
                 "security.protocol",
                 "listener?",
@@ -54,7 +54,7 @@ impl Cause {
             {
                 Self::Protocol
             }
-            _ if says(&["Disconnected"]) && says(&["APIVERSION_QUERY"]) => Self::Protocol,
+            _ if says(&["Disconnected"]) && says(&["APIVERSION_QUERY", "SSL_HANDSHAKE"]) => Self::Protocol,
             _ if says(&["alert"]) && says(&["certificate", "unknown ca"]) => Self::OwnCertificate,
             Some(RDKafkaErrorCode::SSL) => Self::Certificate,
             _ => Self::Silence,
@@ -240,6 +240,11 @@ mod tests {
             (
                 down,
                 "Disconnected: connection closed by peer: receive 0 after POLLIN (after 15ms in state APIVERSION_QUERY)",
+                Cause::Protocol,
+            ),
+            (
+                down,
+                "Disconnected: SSL connection closed by peer (after 1ms in state SSL_HANDSHAKE)",
                 Cause::Protocol,
             ),
             (

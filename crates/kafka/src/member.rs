@@ -210,7 +210,17 @@ fn begin(restored: Restored, committed: Option<i64>, marks: Option<(i64, i64)>, 
     }
     let start = snapshot.as_ref().map_or(0, |s| s.offset);
     let committed = committed.unwrap_or(0);
-    if start < low && (snapshot.is_some() || committed > 0) {
+    if low > committed && committed > 0 {
+        tracing::error!(
+            topic,
+            partition,
+            unread = low - committed,
+            committed,
+            first = low,
+            "retention deleted records before they were read; goes on from the first that is there. Keep records for longer than this \
+             service may be down or behind"
+        );
+    } else if start < low && (snapshot.is_some() || committed > 0) {
         tracing::error!(
             topic,
             partition,
