@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use foreshock_domain::Timestamp;
+use foreshock_engine::state::EncodedBlock;
 use foreshock_engine::{
     Assignment, Engine, EngineConfig, LogConfig, Record, Snapshot, SourceConfig, TopicId, TopicPartition,
 };
@@ -54,15 +55,19 @@ fn engine() -> Engine {
     Engine::new(CONFIG.with(Arc::clone))
 }
 
-/// Owns `of` from `snapshot` on; whether that was taken up.
-fn assign(engine: &mut Engine, of: TopicPartition, snapshot: Option<Vec<u8>>) -> bool {
-    let snapshot = snapshot.map(|state| Snapshot { offset: 0, state });
-    let assignment = Assignment {
+/// Owns `of` from `snapshot` on; whether that was taken up. What is refused begins without a past.
+fn assign(engine: &mut Engine, of: TopicPartition, snapshot: Option<Snapshot>) -> bool {
+    let assignment = |snapshot| Assignment {
         of,
         snapshot,
         committed: 0,
+        first: 0,
     };
-    engine.assign(&assignment).is_ok()
+    let is_taken_up = engine.assign(assignment(snapshot)).is_ok();
+    if !is_taken_up {
+        engine.assign(assignment(None)).expect("nothing to read");
+    }
+    is_taken_up
 }
 
 fn apply(engine: &mut Engine, of: TopicPartition, offset: i64, key: Option<&str>, payload: &[u8]) {
@@ -75,9 +80,10 @@ fn apply(engine: &mut Engine, of: TopicPartition, offset: i64, key: Option<&str>
     });
 }
 
-/// A partition that has seen something, as it is stored, and the records that come next.
+/// A partition that has seen something, as it is stored, its blocks unpacked, and the records that come next.
 struct Lived {
-    state: Vec<u8>,
+    snapshot: Snapshot,
+    raw: Vec<Vec<u8>>,
     next: Vec<(Option<String>, Vec<u8>)>,
 }
 
@@ -115,37 +121,57 @@ fn lived(of: TopicPartition) -> Lived {
         }
     }
     let (epoch, _) = engine.take_epoch(true);
-    let of_it = epoch.snapshots.into_iter().find(|(found, _)| *found == of);
+    let of_it = epoch.states.into_iter().find(|(found, _)| *found == of);
+    let mut snapshot = of_it.expect("a state").1.encode().expect("packed");
+    snapshot.offset = 0;
+    let unpack = |b: &EncodedBlock| zstd::bulk::decompress(&b.bytes, b.raw_bytes).expect("what was packed");
+    let raw = snapshot.blocks.iter().map(unpack).collect();
     let tail = next.len().saturating_sub(8);
     Lived {
-        state: of_it.expect("a snapshot").1.state,
+        snapshot,
+        raw,
         next: next.split_off(tail),
     }
 }
 
-/// The bytes are a state, or where the first is odd, changes to one that was lived: place, and what stands there then.
+/// Packed and signed as if it were ours: the checksum keeps accidents out, and not those who write it themselves.
+fn signed(block: &EncodedBlock, raw: &[u8]) -> EncodedBlock {
+    let bytes = zstd::bulk::compress(raw, 1).expect("packed");
+    EncodedBlock {
+        id: block.id,
+        xxh3: xxhash_rust::xxh3::xxh3_64(&bytes),
+        raw_bytes: raw.len(),
+        bytes,
+    }
+}
+
+/// The bytes stand for one block, or where the first is odd, for changes to one that was lived: place, and what stands there then.
 fn check(lived: &Lived, of: TopicPartition, data: &[u8]) {
-    let Some((first, rest)) = data.split_first() else {
+    let [first, which, rest @ ..] = data else {
         return;
     };
-    let state = if first & 1 == 0 {
+    let place = usize::from(*which) % lived.raw.len();
+    let raw = if first & 1 == 0 {
         rest.to_vec()
     } else {
-        let mut state = lived.state.clone();
+        let mut raw = lived.raw[place].clone();
         for change in rest.chunks_exact(5) {
-            let place = u32::from_le_bytes([change[0], change[1], change[2], 0]) as usize % state.len();
+            let at = u32::from_le_bytes([change[0], change[1], change[2], 0]) as usize % raw.len().max(1);
             match change[3] % 4 {
-                0 => state[place] = change[4],
-                1 => state[place] ^= 1 << (change[4] % 8),
-                2 => state.truncate(place.max(6)),
-                _ => state.insert(place, change[4]),
+                _ if raw.is_empty() => raw.push(change[4]),
+                0 => raw[at] = change[4],
+                1 => raw[at] ^= 1 << (change[4] % 8),
+                2 => raw.truncate(at),
+                _ => raw.insert(at, change[4]),
             }
         }
-        state
+        raw
     };
+    let mut snapshot = lived.snapshot.clone();
+    snapshot.blocks[place] = signed(&lived.snapshot.blocks[place], &raw);
     let mut engine = engine();
-    let is_taken_up = assign(&mut engine, of, Some(state));
-    // What is refused begins without a past and goes on all the same.
+    let is_taken_up = assign(&mut engine, of, Some(snapshot));
+    // What is refused goes on all the same.
     for (offset, (key, payload)) in (0..).zip(&lived.next) {
         apply(&mut engine, of, 5_000 + offset, key.as_deref(), payload);
     }
@@ -153,9 +179,10 @@ fn check(lived: &Lived, of: TopicPartition, data: &[u8]) {
     let (epoch, counters) = engine.take_epoch(true);
     assert_eq!(counters.records, lived.next.len() as u64, "all were applied");
     // What it came to can be stored and taken up again.
-    for (of, snapshot) in epoch.snapshots {
+    for (of, frozen) in epoch.states {
+        let snapshot = frozen.encode().expect("packed");
         assert!(
-            assign(&mut self::engine(), of, Some(snapshot.state)) || is_taken_up,
+            assign(&mut self::engine(), of, Some(snapshot)) || is_taken_up,
             "a state of its own that it can't read"
         );
     }

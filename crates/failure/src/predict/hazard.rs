@@ -21,6 +21,8 @@ pub const HAZARD_VERSION: u32 = 2;
 const PRECISION_MIN: f64 = 0.8;
 /// Grounds named.
 const GROUNDS_MAX: usize = 4;
+/// Log odds are no larger, in a weight or a leaf: beyond, sums of a damaged model would be no numbers.
+const ODDS_MAX: f64 = 1e6;
 /// A ground adds at least this to the log odds.
 const GROUND_MIN: f64 = 0.1;
 
@@ -126,12 +128,13 @@ impl Odds {
 
     /// Whether it fits vectors of this length and every answer is a number.
     fn is_sound(&self, width: usize) -> bool {
-        let linear =
-            |l: &Linear| l.weights.len() == width && l.weights.iter().chain([&l.intercept]).all(|w| w.is_finite());
+        let linear = |l: &Linear| {
+            l.weights.len() == width && l.weights.iter().chain([&l.intercept]).all(|w| w.abs() <= ODDS_MAX)
+        };
         match self {
             Self::Linear(l) => linear(l),
-            Self::Trees(t) => t.is_sound() && t.base.is_finite(),
-            Self::Mean(l, t) => linear(l) && t.is_sound() && t.base.is_finite(),
+            Self::Trees(t) => t.is_sound() && t.base.abs() <= ODDS_MAX,
+            Self::Mean(l, t) => linear(l) && t.is_sound() && t.base.abs() <= ODDS_MAX,
         }
     }
 }
@@ -215,7 +218,8 @@ impl HazardModel {
         }
         let sorted = self.schema.series.windows(2).all(|w| w[0].key < w[1].key);
         let spread = self.schema.series.iter().flat_map(|s| s.spread);
-        if !sorted || !spread.into_iter().all(|s| s > 0.0) {
+        let mut mean = self.schema.series.iter().flat_map(|s| s.mean);
+        if !sorted || !spread.into_iter().all(|s| s > 0.0 && s.is_finite()) || !mean.all(f64::is_finite) {
             return Some("has a schema that is out of order".into());
         }
         let width = self.schema.width();
@@ -225,6 +229,9 @@ impl HazardModel {
         let ends = self.bins.iter().map(|b| b.until_ms);
         if !ends.is_sorted() || self.bins.last().map(|b| b.until_ms) != Some(self.horizon_ms) || self.window_ms <= 0 {
             return Some("has bins that do not make up its horizon".into());
+        }
+        if !self.calibration.slope.is_finite() || !self.calibration.intercept.is_finite() {
+            return Some("has a calibration that is none".into());
         }
         None
     }
