@@ -67,6 +67,11 @@ impl<T: Keyed + Clone, const N: usize> Slots<T, N> {
         self.slots.len()
     }
 
+    /// All entries, by place.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &T> {
+        self.slots.iter().flatten()
+    }
+
     pub(crate) fn get(&self, place: usize) -> Option<&T> {
         self.slots.get(place).and_then(Option::as_ref)
     }

@@ -20,9 +20,9 @@ use crate::vitals::Vitals;
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(10));
 /// A worker that is fenced so often within [`OUTRUN`] shares its name with another process. The one that came later is one behind in
 /// this count, so it is the older that ends.
-const FENCED_MAX: usize = 3;
+const FENCED_MAX: usize = 4;
 /// See [`FENCED_MAX`].
-const OUTRUN: Duration = Duration::from_secs(120);
+const OUTRUN: Duration = Duration::from_secs(60);
 /// A worker that lived this long begins again without a long wait.
 const LIVED: Duration = Duration::from_secs(60);
 

@@ -140,6 +140,11 @@ impl DetectPartition {
         for (start, window) in &mut state.open {
             window.load(*start, &mut from)?;
         }
+        if !state.points_inside() {
+            return Err(LoadError::Incomplete(
+                "a series or an entity that is spoken of is not there",
+            ));
+        }
         state.find_cells(width_ms);
         if let Some(miner) = &mut state.miner {
             source.log.instruct(miner);
@@ -479,6 +484,17 @@ impl DetectState {
         let tally = window.entities.get_mut(cell)?;
         tally.offset_last = offset;
         Some(tally)
+    }
+
+    /// Whether every place that is spoken of is one of the tables': who may write the state topic may write anything.
+    fn points_inside(&self) -> bool {
+        let (series, entities) = (self.series.places(), self.entities.places());
+        let is_entity = |place: u32| (place as usize) < entities;
+        self.series.iter().all(|slot| is_entity(slot.entity))
+            && self.open.values().all(|window| {
+                window.series.iter().all(|(place, _)| (*place as usize) < series)
+                    && window.entities.iter().all(|tally| is_entity(tally.entity))
+            })
     }
 
     /// Finds out again where the tallies of series and entities stand.
