@@ -140,7 +140,7 @@ impl FailureTracker {
             at: w.end,
             position: Some(&w.position),
         };
-        self.settle(w.start, moment, out);
+        self.settle(w.start, out);
         let mut changes = Vec::new();
         self.hear(rules, w, observed_ms, &mut changes);
         for fact in &w.facts {
@@ -149,7 +149,7 @@ impl FailureTracker {
         self.burn(rules, w.end, &mut changes);
         self.apply(changes, moment, out);
         self.outlast(w.start, moment, out);
-        self.settle(w.end, moment, out);
+        self.settle(w.end, out);
     }
 
     /// The path of the entity's telemetry is lost: silence up to now says nothing of it. A probe that says down does.
@@ -192,7 +192,7 @@ impl FailureTracker {
         self.give_up(rules, now, &mut changes);
         self.apply(changes, moment, out);
         self.outlast(now, moment, out);
-        self.settle(now, moment, out);
+        self.settle(now, out);
     }
 
     /// Somebody declared an incident of the entity.
@@ -214,7 +214,7 @@ impl FailureTracker {
                     .for_each(|c| c.news_at = moment.at);
             }
         }
-        self.settle(now, moment, out);
+        self.settle(now, out);
     }
 
     /// How the entity is at an instant of event time, as far as is known now.
@@ -465,6 +465,7 @@ impl FailureTracker {
                     let Some(failure) = self.open.as_mut() else { continue };
                     if let Some(cause) = failure.causes.iter_mut().find(|c| c.key == key && c.ended.is_none()) {
                         cause.ended = Some(ended.max(cause.onset));
+                        cause.news_at = cause.news_at.max(moment.at);
                         failure.evidence = evidence;
                     }
                 }
@@ -499,7 +500,7 @@ impl FailureTracker {
     }
 
     fn began(&mut self, cause: Cause, evidence: &str, moment: Moment<'_>, out: &mut Vec<Transition>) {
-        self.settle(cause.onset, moment, out);
+        self.settle(cause.onset, out);
         let whole_before = |f: &OpenFailure| cause.ended.is_some_and(|end| end + self.cooldown_ms <= f.onset);
         match self.open.take() {
             Some(failure) if whole_before(&failure) => {
@@ -561,13 +562,20 @@ impl FailureTracker {
     }
 
     /// Resolves the failure if all its causes are over and the cooldown has passed at `at`.
-    fn settle(&mut self, at: Timestamp, moment: Moment<'_>, out: &mut Vec<Transition>) {
-        let over = self
-            .open
-            .as_ref()
-            .and_then(OpenFailure::ended)
-            .is_some_and(|end| at >= end + self.cooldown_ms);
-        if over {
+    /// What is told of it is the same whether a window or the clock showed that the time has passed, which after a fault may be the one
+    /// or the other.
+    fn settle(&mut self, at: Timestamp, out: &mut Vec<Transition>) {
+        let Some(failure) = &self.open else { return };
+        let Some(due) = failure.ended().map(|end| end + self.cooldown_ms) else {
+            return;
+        };
+        if at >= due {
+            // Not before it was known that all is over.
+            let known = failure.causes.iter().map(|c| c.news_at).max();
+            let moment = Moment {
+                at: known.map_or(due, |known| known.max(due)),
+                position: None,
+            };
             self.resolve(moment, out);
         }
     }

@@ -309,7 +309,7 @@ fn log_lines() {
             &[Fatal(10), Fatal(50), Fatal(140), Heard(230), Heard(240)],
             &[
                 "open 0.0 log/fatal_line 14 at 20",
-                "resolve 0.1 log/fatal_line 14..144 at 250",
+                "resolve 0.1 log/fatal_line 14..144 at 244",
             ],
         ),
         (
@@ -317,7 +317,7 @@ fn log_lines() {
             &[Fatal(10), Fatal(110)],
             &[
                 "open 0.0 log/fatal_line 14 at 20",
-                "resolve 0.1 log/fatal_line 14..14 at 120",
+                "resolve 0.1 log/fatal_line 14..14 at 114",
                 "open 1.0 log/fatal_line 114 at 120",
             ],
         ),
@@ -421,7 +421,7 @@ fn declared_incidents() {
             &[Over(0, 50), Over(1_000, 1_050), Over(0, 50)],
             &[
                 "open 0.0 outage/declared 0 at 50",
-                "resolve 0.1 outage/declared 0..50 at 1050",
+                "resolve 0.1 outage/declared 0..50 at 150",
                 "open 1.0 outage/declared 1000 at 1050",
             ],
         ),
