@@ -39,8 +39,9 @@ const PATIENCE: Duration = Duration::from_secs(240);
 /// No fault begins so shortly before the end of the stream: it would find nothing to disturb.
 const TAIL: Duration = Duration::from_secs(15);
 
-/// Observed time after which the second stage decides; a little longer than it says, for the tick that it began in.
-const DECIDES_MS: i64 = 35_000;
+/// Observed time after the last window in which the second stage has decided all there is to decide: what it holds back, and that failures
+/// are over, after their cooldown; a little longer, for the ticks at both ends.
+const DECIDES_MS: i64 = 80_000;
 
 /// How a run goes.
 struct Plan {
@@ -220,7 +221,7 @@ struct Observed {
     next: i64,
     heard: bool,
     last_tick_ms: Option<i64>,
-    /// Since the first input was heard.
+    /// Since the last window, once an input was heard.
     observed_ms: i64,
 }
 
@@ -229,6 +230,7 @@ impl Observed {
         self.next = record.offset + 1;
         match foreshock_wire::signals::decode(record.value.as_deref().unwrap_or_default()) {
             Ok(SignalRecord::Progress(_)) => self.heard = true,
+            Ok(SignalRecord::Window(_)) => self.observed_ms = 0,
             Ok(SignalRecord::Tick(tick)) => {
                 let at = tick.at.as_millis();
                 let passed = at - self.last_tick_ms.replace(at).unwrap_or(at);
