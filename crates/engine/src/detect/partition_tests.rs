@@ -147,3 +147,32 @@ fn the_state_holds_no_text_that_is_not_proven() {
         }
     }
 }
+
+/// Who may write the state topic may write a checksum too.
+#[test]
+fn a_state_that_speaks_of_what_is_not_there_is_refused() {
+    let sample = r#"{"timestamp":"2026-01-31T12:00:00Z","name":"up","value":1,"labels":{"host":"a"}}"#;
+    let (_, _, snapshot) = play(Format::PlainJson, &[("a", sample)], false);
+    let source = SourceConfig {
+        log: crate::config::LogConfig::default(),
+        sessions: None,
+        topic: "metrics".into(),
+        format: Format::PlainJson,
+        entity: vec!["host".into()],
+    };
+    let with_place = |place: u32| {
+        let mut changed = snapshot.clone();
+        let block = changed.blocks.iter_mut().find(|b| b.id.part == Part::WindowSeries);
+        let block = block.expect("a window is open");
+        let mut items: Vec<(u32, super::super::aggregate::Aggregate)> = block.decode().unwrap();
+        items[0].0 = place;
+        let raw = pack(&items).unwrap();
+        block.bytes = zstd::bulk::compress(&raw, 1).unwrap();
+        (block.raw_bytes, block.xxh3) = (raw.len(), xxhash_rust::xxh3::xxh3_64(&block.bytes));
+        DetectPartition::load(&source, 10_000, changed)
+    };
+    assert!(with_place(0).is_ok());
+    for place in [1, u32::MAX] {
+        assert!(matches!(with_place(place), Err(LoadError::Incomplete(_))), "{place}");
+    }
+}
