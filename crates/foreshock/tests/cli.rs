@@ -210,7 +210,7 @@ fn objectives_come_from_a_file_beside_the_configuration() {
         (
             "[[failure.openslo]]\nfile = \"slo.yaml\"\n[[failure.heartbeat]]\nname = \"cart-availability\"\nafter_s = 9\n",
             yaml.to_owned(),
-            "slo.yaml: the name cart-availability twice\n  where: F line 7, key failure.openslo[0]\n",
+            "slo.yaml: the name cart-availability twice\n  where: F line 6, key failure.openslo[0]\n",
         ),
     ];
     for (toml, yaml, expected) in mistakes {

@@ -237,6 +237,11 @@ fn learn(training: Training, output: &Path) -> Result<Trained, CommandError> {
     });
     reading.finish_and_clear();
     fitting.finish_and_clear();
+    if let Err(TrainError::TooFew { .. } | TrainError::TooLittle) = &trained {
+        // There is nothing to go on with. The folder goes too, where it holds nothing else.
+        let _ = Resume::new(output, String::new()).done();
+        let _ = std::fs::remove_dir(output);
+    }
     trained.map_err(|error| match error {
         TrainError::Dump(error) => of_dump(&error),
         TrainError::Stopped => CommandError::new(Exit::Interrupted, error.to_string()).help(format!(
