@@ -396,13 +396,15 @@ fn output_of(record: &Record<'_>, of: &Event) -> Output {
 /// A topic's own failure is taken as one that somebody declares: by one partition, whoever says it first.
 fn send_to_all(cx: &mut Context<'_>, record: &Record<'_>, incident: Incident) {
     let key = incident.entity.as_str().as_bytes().to_vec();
+    // It comes of a tick, whose offset is another one after a crash; ids must not be, so the onset stands for it.
+    let offset = incident.onset.as_millis();
     let position = SourcePosition {
         upstream: Upstream {
             topic: cx.config.signals_topic.clone(),
             partition: record.from.partition,
         },
-        offset_first: record.offset,
-        offset_last: record.offset,
+        offset_first: offset,
+        offset_last: offset,
     };
     let mut value = Vec::with_capacity(512);
     signals::encode(&SignalRecord::Incident { incident, position }, &mut value);
