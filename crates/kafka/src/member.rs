@@ -312,6 +312,8 @@ impl ClientContext for Member {
 
 impl ConsumerContext for Member {
     fn rebalance(&self, consumer: &BaseConsumer<Self>, err: RDKafkaRespErr, tpl: &mut TopicPartitionList) {
+        // Taking partitions up may take long: without this nobody could tell that from never being given any.
+        tracing::info!(?err, partitions = tpl.count(), "the group gives or takes partitions");
         let result = match err {
             RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS if self.leaves.load(Ordering::Relaxed) => {
                 consumer.incremental_assign(tpl).map_err(StateError::from)
