@@ -29,6 +29,20 @@ pub struct SourceConfig {
     pub log: LogConfig,
 }
 
+impl SourceConfig {
+    /// With what is usual of the rest.
+    #[must_use]
+    pub fn new(topic: &str, format: Format, entity: &[&str]) -> Self {
+        Self {
+            topic: topic.into(),
+            format,
+            entity: entity.iter().map(|label| (*label).into()).collect(),
+            sessions: None,
+            log: LogConfig::default(),
+        }
+    }
+}
+
 /// What is done with the text of log lines.
 #[derive(Clone, Debug, Default)]
 pub struct LogConfig {

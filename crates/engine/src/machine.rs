@@ -326,7 +326,7 @@ mod tests {
     use foreshock_wire::Format;
 
     use super::*;
-    use crate::config::{LogConfig, SourceConfig};
+    use crate::config::SourceConfig;
 
     const OF: TopicPartition = TopicPartition {
         topic: TopicId(1),
@@ -334,13 +334,7 @@ mod tests {
     };
 
     fn engine() -> Engine {
-        let source = SourceConfig {
-            topic: "in".into(),
-            format: Format::PlainJson,
-            entity: vec!["host".into()],
-            sessions: None,
-            log: LogConfig::default(),
-        };
+        let source = SourceConfig::new("in", Format::PlainJson, &["host"]);
         let rules = Rules::new(&FailureConfig::default()).unwrap();
         let mut engine = Engine::new(Arc::new(EngineConfig::new(vec![source], rules)));
         let assignment = Assignment {

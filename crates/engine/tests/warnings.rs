@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use foreshock_domain::{Event, EventAction, EventKind, Grade, Resolution, Severity, Timestamp};
 use foreshock_engine::{
-    Destination, Engine, EngineConfig, LogConfig, MemoryLog, MemoryTopic, Moment, Observe, SourceConfig, StoredRecord,
-    TopicId, TopicPartition, run,
+    Destination, Engine, EngineConfig, MemoryLog, MemoryTopic, Moment, Observe, SourceConfig, StoredRecord, TopicId,
+    TopicPartition, run,
 };
 use foreshock_failure::predict::{
     Bin, Calibration, FEATURE_NAMES, HAZARD_VERSION, HazardModel, Linear, Odds, OperatingPoint, PER_SERIES, Schema,
@@ -91,13 +91,7 @@ fn model(threshold: f64) -> HazardModel {
 }
 
 fn config(model: Option<HazardModel>, observe: Observe) -> EngineConfig {
-    let source = SourceConfig {
-        topic: "metrics".into(),
-        format: Format::PlainJson,
-        entity: vec!["host".into()],
-        sessions: None,
-        log: LogConfig::default(),
-    };
+    let source = SourceConfig::new("metrics", Format::PlainJson, &["host"]);
     let rules: FailureConfig = toml::from_str("[[probe]]\nname = \"up\"\nseries = \"up\"\nwindows = 2").unwrap();
     let mut config = EngineConfig::new(vec![source], Rules::new(&rules).unwrap());
     (config.predictor, config.observe) = (model.map(Arc::new), observe);

@@ -17,6 +17,7 @@
 
 mod cause;
 mod config;
+mod course;
 mod declared;
 mod error;
 mod exhaustion;

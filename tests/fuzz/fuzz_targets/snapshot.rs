@@ -6,7 +6,7 @@ use std::sync::Arc;
 use foreshock_domain::Timestamp;
 use foreshock_engine::state::EncodedBlock;
 use foreshock_engine::{
-    Assignment, Engine, EngineConfig, LogConfig, Record, Snapshot, SourceConfig, TopicId, TopicPartition,
+    Assignment, Engine, EngineConfig, Record, Snapshot, SourceConfig, TopicId, TopicPartition,
 };
 use foreshock_failure::{FailureConfig, Rules};
 use foreshock_wire::Format;
@@ -33,13 +33,7 @@ fn input(place: u16) -> TopicPartition {
 }
 
 fn config() -> EngineConfig {
-    let source = |topic: &str, format| SourceConfig {
-        topic: topic.into(),
-        format,
-        entity: vec!["host".into()],
-        sessions: None,
-        log: LogConfig::default(),
-    };
+    let source = |topic: &str, format| SourceConfig::new(topic, format, &["host"]);
     let sources = vec![source("metrics", Format::PlainJson), source("logs", Format::LogJson)];
     let rules = Rules::new(&FailureConfig::default()).expect("rules without any");
     let mut config = EngineConfig::new(sources, rules);

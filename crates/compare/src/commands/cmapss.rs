@@ -15,7 +15,7 @@ use anyhow::{Context, Result, bail};
 use clap::Args;
 use foreshock_domain::{Entity, Millis, Timestamp};
 use foreshock_engine::{
-    Destination, Engine, EngineConfig, LogConfig, Moment, Observe, Output, SourceConfig, TopicId, Windows, run,
+    Destination, Engine, EngineConfig, Moment, Observe, Output, SourceConfig, TopicId, Windows, run,
 };
 use foreshock_failure::{FailureConfig, Rules};
 use foreshock_history::backtest::Backtest;
@@ -127,13 +127,7 @@ impl History {
 }
 
 fn config() -> Result<EngineConfig> {
-    let source = SourceConfig {
-        topic: "engines".into(),
-        format: Format::PlainJson,
-        entity: vec!["entity".into()],
-        sessions: None,
-        log: LogConfig::default(),
-    };
+    let source = SourceConfig::new("engines", Format::PlainJson, &["entity"]);
     let mut config = EngineConfig::new(vec![source], Rules::new(&FailureConfig::default())?);
     config.windows = Windows {
         width_ms: HOUR_MS,

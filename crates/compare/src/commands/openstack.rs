@@ -165,13 +165,7 @@ const LOGS: TopicPartition = TopicPartition {
 };
 
 fn config(window_s: i64, budget: f64) -> Result<EngineConfig> {
-    let source = SourceConfig {
-        log: foreshock_engine::LogConfig::default(),
-        sessions: None,
-        topic: "logs".into(),
-        format: Format::LogJson,
-        entity: vec!["service".into()],
-    };
+    let source = SourceConfig::new("logs", Format::LogJson, &["service"]);
     let mut config = EngineConfig::new(vec![source], Rules::new(&FailureConfig::default())?);
     config.windows.width_ms = window_s * 1_000;
     config.windows.lateness_ms = config.windows.width_ms;

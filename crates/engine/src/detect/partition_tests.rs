@@ -21,13 +21,7 @@ fn saved(partition: &mut DetectPartition) -> Snapshot {
 
 /// Applies records to a partition; `moves` saves and loads its state after each. Its counters, outputs and state.
 fn play(format: Format, records: &[(&str, impl AsRef<[u8]>)], moves: bool) -> (Counters, Vec<Output>, Snapshot) {
-    let source = SourceConfig {
-        log: crate::config::LogConfig::default(),
-        sessions: None,
-        topic: "logs".into(),
-        format,
-        entity: vec!["host".into()],
-    };
+    let source = SourceConfig::new("logs", format, &["host"]);
     let rules = Rules::new(&FailureConfig::default()).unwrap();
     let config = EngineConfig::new(vec![source.clone()], rules);
     let from = TopicPartition {
@@ -153,13 +147,7 @@ fn the_state_holds_no_text_that_is_not_proven() {
 fn a_state_that_speaks_of_what_is_not_there_is_refused() {
     let sample = r#"{"timestamp":"2026-01-31T12:00:00Z","name":"up","value":1,"labels":{"host":"a"}}"#;
     let (_, _, snapshot) = play(Format::PlainJson, &[("a", sample)], false);
-    let source = SourceConfig {
-        log: crate::config::LogConfig::default(),
-        sessions: None,
-        topic: "metrics".into(),
-        format: Format::PlainJson,
-        entity: vec!["host".into()],
-    };
+    let source = SourceConfig::new("metrics", Format::PlainJson, &["host"]);
     let with_place = |place: u32| {
         let mut changed = snapshot.clone();
         let block = changed.blocks.iter_mut().find(|b| b.id.part == Part::WindowSeries);

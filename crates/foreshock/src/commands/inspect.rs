@@ -334,13 +334,7 @@ mod tests {
     fn a_saved_state_is_read_as_it_was_stored() {
         let folder = tempfile::tempdir().unwrap();
         let rules = Rules::new(&FailureConfig::default()).unwrap();
-        let source = SourceConfig {
-            log: foreshock_engine::LogConfig::default(),
-            topic: "metrics".into(),
-            format: Format::TelegrafJson,
-            entity: vec!["host".into()],
-            sessions: None,
-        };
+        let source = SourceConfig::new("metrics", Format::TelegrafJson, &["host"]);
         let mut engine = Engine::new(Arc::new(EngineConfig::new(vec![source], rules)));
         let of = |topic| TopicPartition { topic, partition: 3 };
         for topic in [TopicId::SIGNALS, TopicId(1)] {

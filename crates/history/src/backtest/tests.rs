@@ -28,13 +28,7 @@ fn metrics() -> String {
 }
 
 fn config() -> Arc<EngineConfig> {
-    let source = SourceConfig {
-        topic: "metrics".into(),
-        format: Format::PlainJson,
-        entity: vec!["host".into()],
-        sessions: None,
-        log: foreshock_engine::LogConfig::default(),
-    };
+    let source = SourceConfig::new("metrics", Format::PlainJson, &["host"]);
     let mut config = EngineConfig::new(vec![source], Rules::new(&Default::default()).unwrap());
     config.alarms.budget.false_alarms_per_day = 1.0;
     Arc::new(config)

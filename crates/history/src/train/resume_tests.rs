@@ -1,7 +1,7 @@
 use std::fmt::Write as _;
 use std::io::Cursor;
 
-use foreshock_engine::{EngineConfig, LogConfig, SourceConfig, TopicId};
+use foreshock_engine::{EngineConfig, SourceConfig, TopicId};
 use foreshock_failure::{FailureConfig, Rules};
 use foreshock_wire::Format;
 
@@ -48,13 +48,7 @@ fn dumps() -> Vec<(TopicId, Dump)> {
 }
 
 fn training(resume: Option<(Resume, Option<Stopped>)>) -> Training {
-    let source = |topic: &str, format| SourceConfig {
-        topic: topic.into(),
-        format,
-        entity: vec!["host".into()],
-        sessions: None,
-        log: LogConfig::default(),
-    };
+    let source = |topic: &str, format| SourceConfig::new(topic, format, &["host"]);
     let sources = vec![source("metrics", Format::PlainJson), source("logs", Format::LogJson)];
     Training {
         config: EngineConfig::new(sources, Rules::new(&FailureConfig::default()).unwrap()),

@@ -1,8 +1,6 @@
 use std::sync::Arc;
 
-use foreshock_engine::{
-    Assignment, Engine, EngineConfig, Frozen, LogConfig, Record, SourceConfig, TopicId, TopicPartition,
-};
+use foreshock_engine::{Assignment, Engine, EngineConfig, Frozen, Record, SourceConfig, TopicId, TopicPartition};
 use foreshock_failure::{FailureConfig, Rules};
 use foreshock_wire::Format;
 
@@ -57,13 +55,7 @@ struct Worker {
 impl Worker {
     /// Takes the partition up where the topic says.
     fn new(stored: &Stored, partitions: usize) -> Self {
-        let source = SourceConfig {
-            topic: "in".into(),
-            format: Format::PlainJson,
-            entity: vec!["host".into()],
-            sessions: None,
-            log: LogConfig::default(),
-        };
+        let source = SourceConfig::new("in", Format::PlainJson, &["host"]);
         let rules = Rules::new(&FailureConfig::default()).unwrap();
         let mut engine = Engine::new(Arc::new(EngineConfig::new(vec![source], rules)));
         let restored = stored.choose(partitions).unwrap();

@@ -17,7 +17,7 @@ use std::sync::Arc;
 use anyhow::{Context, Result, ensure};
 use clap::Args;
 use foreshock_domain::{Millis, Timestamp};
-use foreshock_engine::{EngineConfig, LogConfig, SourceConfig, TopicId, Windows};
+use foreshock_engine::{EngineConfig, SourceConfig, TopicId, Windows};
 use foreshock_failure::{FailureConfig, Rules};
 use foreshock_history::backtest::evaluate::{Figures, Share, Terms, evaluate};
 use foreshock_history::backtest::{Backtest, Backtested};
@@ -262,13 +262,7 @@ enum Inputs {
 }
 
 fn config(options: &Options, with_limits: bool) -> Result<EngineConfig> {
-    let source = |topic: &str, format| SourceConfig {
-        topic: topic.into(),
-        format,
-        entity: vec!["host".into()],
-        sessions: None,
-        log: LogConfig::default(),
-    };
+    let source = |topic: &str, format| SourceConfig::new(topic, format, &["host"]);
     let rules = r#"{"cooldown_s": 20, "probe": [{"name": "shop_sells", "series": "probe_up", "windows": 2}]}"#;
     let rules: FailureConfig = serde_json::from_str(rules)?;
     let sources = vec![source("metrics", Format::TelegrafJson), source("logs", Format::LogJson)];

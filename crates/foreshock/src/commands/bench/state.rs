@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use foreshock_engine::state::{EncodedBlock, Packer};
 use foreshock_engine::{
-    Assignment, Engine, EngineConfig, Epoch, Frozen, LogConfig, Record, STATE_VERSION, Snapshot, SourceConfig, TopicId,
+    Assignment, Engine, EngineConfig, Epoch, Frozen, Record, STATE_VERSION, Snapshot, SourceConfig, TopicId,
     TopicPartition,
 };
 use foreshock_failure::{FailureConfig, Rules};
@@ -124,13 +124,7 @@ fn failed(e: &dyn std::fmt::Display) -> CommandError {
 
 fn config(series: usize) -> Result<Arc<EngineConfig>, CommandError> {
     let rules = Rules::new(&FailureConfig::default()).map_err(|e| failed(&e))?;
-    let source = SourceConfig {
-        topic: "metrics".into(),
-        format: Format::PlainJson,
-        entity: vec!["host".into()],
-        sessions: None,
-        log: LogConfig::default(),
-    };
+    let source = SourceConfig::new("metrics", Format::PlainJson, &["host"]);
     let mut config = EngineConfig::new(vec![source], rules);
     config.limits.series = config.limits.series.max(series);
     config.limits.entities = config.limits.entities.max(series);

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use foreshock_domain::{Entity, Timestamp};
-use foreshock_engine::{EngineConfig, LogConfig, SourceConfig, TopicId};
+use foreshock_engine::{EngineConfig, SourceConfig, TopicId};
 use foreshock_failure::{FailureConfig, Rules};
 use foreshock_history::dump::Dump;
 use foreshock_history::labels::{Label, Labels};
@@ -87,13 +87,7 @@ fn labels() -> Labels {
 pub(super) fn measure() -> Result<Measured, CommandError> {
     let failed = |e: &dyn std::fmt::Display| CommandError::new(Exit::Data, e.to_string());
     let rules = Rules::new(&FailureConfig::default()).map_err(|e| failed(&e))?;
-    let source = SourceConfig {
-        topic: "metrics".into(),
-        format: Format::PlainJson,
-        entity: vec!["host".into()],
-        sessions: None,
-        log: LogConfig::default(),
-    };
+    let source = SourceConfig::new("metrics", Format::PlainJson, &["host"]);
     let opened = Opened::new(Cursor::new(history().into_bytes()), None).map_err(|e| failed(&e))?;
     let dump = Dump::csv(Path::new("history.csv"), Format::PlainJson, opened).map_err(|e| failed(&e))?;
     let training = Training {
