@@ -418,6 +418,19 @@ pub fn free_ports<const N: usize>() -> [u16; N] {
     held.map(|listener| listener.local_addr().expect("its address").port())
 }
 
+/// What every broker of the tests has: little memory and disk, topics made by hand, and groups and transactions that notice soon.
+pub const SMALL: &str = "transaction.abort.timed.out.transaction.cleanup.interval.ms=1000
+group.initial.rebalance.delay.ms=0
+group.min.session.timeout.ms=1000
+auto.create.topics.enable=false
+log.segment.bytes=16777216
+log.retention.ms=-1
+log.index.size.max.bytes=1048576
+log.cleaner.dedupe.buffer.size=16777216
+log.cleaner.io.buffer.size=262144
+log.cleaner.backoff.ms=1000
+";
+
 /// Settings for one small broker that is its own controller, with internal topics small enough to come up at once, and a
 /// session short enough that a killed broker may register anew soon.
 pub fn properties(folder: &Path, port: u16, controller_port: u16) -> String {
@@ -440,22 +453,12 @@ offsets.topic.num.partitions=4
 transaction.state.log.replication.factor=1
 transaction.state.log.min.isr=1
 transaction.state.log.num.partitions=4
-transaction.abort.timed.out.transaction.cleanup.interval.ms=1000
 share.coordinator.state.topic.replication.factor=1
 share.coordinator.state.topic.min.isr=1
 share.coordinator.state.topic.num.partitions=1
 broker.heartbeat.interval.ms=500
 broker.session.timeout.ms=3000
-group.initial.rebalance.delay.ms=0
-group.min.session.timeout.ms=1000
-auto.create.topics.enable=false
-log.segment.bytes=16777216
-log.retention.ms=-1
-log.index.size.max.bytes=1048576
-log.cleaner.dedupe.buffer.size=16777216
-log.cleaner.io.buffer.size=262144
-log.cleaner.backoff.ms=1000
-",
+{SMALL}",
         data = data.display()
     )
 }

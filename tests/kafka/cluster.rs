@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use rdkafka::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 
-use crate::broker::{Broker, Node, is_skipped};
+use crate::broker::{Broker, Node, SMALL, is_skipped};
 use crate::proxy::{Proxy, Weather};
 
 pub const NODES: usize = 3;
@@ -200,20 +200,10 @@ offsets.topic.num.partitions=6
 transaction.state.log.replication.factor=3
 transaction.state.log.min.isr=2
 transaction.state.log.num.partitions=6
-transaction.abort.timed.out.transaction.cleanup.interval.ms=1000
 broker.heartbeat.interval.ms=1000
 broker.session.timeout.ms=6000
 leader.imbalance.check.interval.seconds=10
-group.initial.rebalance.delay.ms=0
-group.min.session.timeout.ms=1000
-auto.create.topics.enable=false
-log.segment.bytes=16777216
-log.retention.ms=-1
-log.index.size.max.bytes=1048576
-log.cleaner.dedupe.buffer.size=16777216
-log.cleaner.io.buffer.size=262144
-log.cleaner.backoff.ms=1000
-",
+{SMALL}",
         id = n + 1,
         voters = voters.join(","),
         data = folder.join("data").display()
