@@ -159,6 +159,23 @@ pub struct PrecursorDetail {
     pub exhaustion: Option<Exhaustion>,
     /// The error budget that burns most, when it was told last.
     pub burn: Option<SlowBurn>,
+    /// What became of earlier precursors of its kind; `None` where there are none whose fate is known.
+    pub record: Option<KindRecord>,
+}
+
+/// What became of precursors of one kind, on any entity.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct KindRecord {
+    /// Series or template that they have in common, without what names the entity.
+    pub name: Box<str>,
+    /// Those that a failure followed in time.
+    pub right: u32,
+    /// All whose fate is known.
+    pub of: u32,
+    /// Median time to the failure, in seconds; `None` where none came.
+    pub lead_s: Option<f64>,
+    /// How many times as many failures followed as chance has it, shrunk towards 1.
+    pub lift: f64,
 }
 
 /// An error budget that burns too fast to last, and too slowly to be a failure yet.

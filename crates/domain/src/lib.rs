@@ -28,8 +28,9 @@ pub use detector::{Detector, Learning};
 pub use entity::{Entity, Labels, Series, SeriesId};
 pub use entity_labels::{ENTITY_LABEL, ENTITY_LABELS, is_entity_label, is_label_column};
 pub use event::{
-    Contributor, Event, EventAction, EventId, EventKind, Exhaustion, FailureDetail, Grade, IncidentId, LogEvidence,
-    PrecededBy, PrecursorDetail, Prediction, PredictionGround, Resolution, Severity, SlowBurn, TrackRecord,
+    Contributor, Event, EventAction, EventId, EventKind, Exhaustion, FailureDetail, Grade, IncidentId, KindRecord,
+    LogEvidence, PrecededBy, PrecursorDetail, Prediction, PredictionGround, Resolution, Severity, SlowBurn,
+    TrackRecord,
 };
 pub use input::{Input, LabelPairs, Level, LogLine, MetricKind, Sample};
 pub use ledger::{Censoring, Fate, LedgerEntry};

@@ -7,8 +7,8 @@
 
 use foreshock_domain::{
     Channel, Contributor, Direction, Entity, Event, EventAction, EventId, EventKind, Exhaustion, FailureDetail, Grade,
-    IncidentId, Level, LogEvidence, PrecededBy, PrecursorDetail, Prediction, PredictionGround, Resolution, Score,
-    Severity, SlowBurn, Source, SourcePosition, Timestamp, TrackRecord, Upstream,
+    IncidentId, KindRecord, Level, LogEvidence, PrecededBy, PrecursorDetail, Prediction, PredictionGround, Resolution,
+    Score, Severity, SlowBurn, Source, SourcePosition, Timestamp, TrackRecord, Upstream,
 };
 use serde::{Deserialize, Serialize};
 
@@ -129,6 +129,8 @@ struct Shape {
     exhaustion: Option<Exhaustion>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     burn: Option<SlowBurn>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    record: Option<KindRecord>,
     #[serde(skip_serializing_if = "Option::is_none")]
     class: Option<Box<str>>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -256,6 +258,10 @@ impl Shape {
                 .and_then(|p| p.burn.as_ref())
                 .filter(|b| are_finite(&[b.rate, b.limit, b.window_s]))
                 .cloned(),
+            record: precursor
+                .and_then(|p| p.record.as_ref())
+                .filter(|r| are_finite(&[r.lift, r.lead_s.unwrap_or(0.0)]))
+                .cloned(),
             class: failure.map(|f| f.class.clone()),
             rule: failure.map(|f| f.rule.clone()),
             evidence: failure.map(|f| prefix(&f.evidence, SUMMARY_BYTES_MAX).into()),
@@ -291,6 +297,7 @@ impl Shape {
                 prediction: self.prediction.map(PredictionShape::domain),
                 exhaustion: self.exhaustion,
                 burn: self.burn,
+                record: self.record,
             }),
             (EventKind::Precursor, ..) => return Err(DecodeError::new("a precursor, expected grade and threshold")),
         };

@@ -3,9 +3,9 @@
 
 use foreshock_domain::{
     Channel, Contributor, Direction, Entity, EntityWindow, Event, EventAction, EventId, EventKind, Exhaustion, Fact,
-    FailureDetail, Grade, Incident, IncidentId, Level, LogEvidence, PrecededBy, PrecursorDetail, Prediction,
-    PredictionGround, Progress, Resolution, Score, SeriesId, Severity, Signal, SignalRecord, SlowBurn, Source,
-    SourcePosition, TemplateEntry, Tick, Timestamp, TrackRecord, Upstream, VectorEntry, Verdict,
+    FailureDetail, Grade, Incident, IncidentId, KindRecord, Level, LogEvidence, PrecededBy, PrecursorDetail,
+    Prediction, PredictionGround, Progress, Resolution, Score, SeriesId, Severity, Signal, SignalRecord, SlowBurn,
+    Source, SourcePosition, TemplateEntry, Tick, Timestamp, TrackRecord, Upstream, VectorEntry, Verdict,
 };
 use foreshock_wire::{event, signals};
 use jsonschema::Validator;
@@ -245,9 +245,10 @@ fn precursor() -> impl Strategy<Value = PrecursorDetail> {
         option::of(prediction()),
         option::of(exhaustion),
         option::of(burn()),
+        option::of(kind_record()),
     )
         .prop_map(
-            |(grade, threshold, resolution, lead_s, prediction, exhaustion, burn)| PrecursorDetail {
+            |(grade, threshold, resolution, lead_s, prediction, exhaustion, burn, record)| PrecursorDetail {
                 grade,
                 threshold,
                 resolution,
@@ -255,6 +256,7 @@ fn precursor() -> impl Strategy<Value = PrecursorDetail> {
                 prediction,
                 exhaustion,
                 burn,
+                record,
             },
         )
 }
@@ -262,6 +264,14 @@ fn precursor() -> impl Strategy<Value = PrecursorDetail> {
 prop_compose! {
     fn burn()(rule in text(), rate in 0.0f64..1e6, limit in 0.0f64..1e3, window_s in 1.0f64..1e6) -> SlowBurn {
         SlowBurn { rule, rate, limit, window_s }
+    }
+}
+
+prop_compose! {
+    fn kind_record()(
+        name in text(), right in any::<u32>(), of in any::<u32>(), lead_s in option::of(0.0f64..1e6), lift in 0.0f64..1e6,
+    ) -> KindRecord {
+        KindRecord { name, right, of, lead_s, lift }
     }
 }
 
@@ -486,6 +496,13 @@ fn an_event_in_full() {
             prediction: None,
             exhaustion: None,
             burn: None,
+            record: Some(KindRecord {
+                name: "memory".into(),
+                right: 3,
+                of: 4,
+                lead_s: Some(1_500.0),
+                lift: 12.5,
+            }),
         }),
         failure: None,
     };
@@ -496,6 +513,7 @@ fn an_event_in_full() {
         ("/schema_version", "\"1.0\""),
         ("/kind", "\"precursor\""),
         ("/event", "\"resolve\""),
+        ("/record/of", "4"),
         ("/incident_id", "\"00000000000000000000000000000abc\""),
         ("/dedup_key", "\"foreshock-precursor-00000000000000000000000000000abc\""),
         ("/started_at", "\"2026-01-31T11:59:00.123Z\""),

@@ -3,7 +3,7 @@ use foreshock_domain::{
     LedgerEntry, Millis, PrecededBy, PrecursorDetail, Prediction, Resolution, Score, Signal, SlowBurn, SourcePosition,
     Timestamp,
 };
-use foreshock_failure::predict::OperatingPoint;
+use foreshock_failure::predict::{OperatingPoint, TrackRecords};
 use foreshock_failure::{FailureTracker, Planned, Span, Standing, Transition};
 use foreshock_stats::{Episode, EpisodeStep, harmonic_mean_surprise};
 use serde::{Deserialize, Serialize};
@@ -12,7 +12,7 @@ use super::forecast::{Forecaster, Moment};
 use super::incident::{Incident, merge};
 use super::joint::Joint;
 use super::judgement::{Fleet, Oddness};
-use super::ledger::{Failed, Ledger};
+use super::ledger::{Failed, Fates, Ledger};
 use super::resources::Resources;
 use super::sentence;
 use super::telemetry::Sources;
@@ -79,7 +79,18 @@ pub(crate) struct Surroundings<'a> {
     pub(crate) fleet: &'a mut Fleet,
     pub(crate) events: &'a mut Vec<Event>,
     pub(crate) ledger: &'a mut Vec<LedgerEntry>,
+    /// What became of precursors in this partition.
+    pub(crate) records: &'a mut TrackRecords,
     pub(crate) moments: &'a mut Vec<Moment>,
+}
+
+impl Surroundings<'_> {
+    fn fates(&mut self) -> Fates<'_> {
+        Fates {
+            out: self.ledger,
+            records: self.records,
+        }
+    }
 }
 
 /// What there is to tell of the window at hand.
@@ -162,7 +173,7 @@ impl EntityState {
                 .on_window(&cx.config.rules, window, cx.observed_ms, &mut transitions);
         }
         self.follow(cx, &transitions, &signals);
-        self.ledger.heard(self.clock, cx.ledger);
+        self.ledger.heard(self.clock, &mut cx.fates());
         let standing = self.tracker.standing(end);
         let failing = standing == Standing::Failing || is_planned;
         let exhaustion = match standing {
@@ -180,7 +191,7 @@ impl EntityState {
                 self.recovered_at = self.recovered_at.max(end);
                 self.resolve_precursor(cx, Resolution::Mitigated, end, None);
                 if let Some(from) = work_since {
-                    self.ledger.planned(from, end, cx.ledger);
+                    self.ledger.planned(from, end, &mut cx.fates());
                 }
                 self.attach(cx, &signals, end);
             }
@@ -223,7 +234,7 @@ impl EntityState {
         if let Some(from) = work_since {
             let now = self.clock.max(cx.now);
             self.resolve_precursor(cx, Resolution::Mitigated, now, None);
-            self.ledger.planned(from, now, cx.ledger);
+            self.ledger.planned(from, now, &mut cx.fates());
         }
         if cx.observed_ms - self.heard_ms > SILENT_MS {
             self.resolve_precursor(cx, Resolution::Silent, self.clock, None);
@@ -239,6 +250,7 @@ impl EntityState {
         end: Timestamp,
         (probability, exhaustion): (Option<f64>, Option<Exhaustion>),
     ) {
+        cx.records.healthy(cx.config.windows.width_ms);
         let judged = self.joint.judge(windows, signals, cx.config.alarms.gate);
         let tested = windows
             .iter()
@@ -311,7 +323,9 @@ impl EntityState {
         } else {
             incident.score
         };
-        incident.grade = grade.map_or(incident.grade, |g| g.max(incident.grade));
+        let before = incident.grade;
+        incident.grade = grade.map_or(before, |g| g.max(before));
+        incident.remember(cx.records);
         if now.exhaustion.is_some() {
             incident.exhaustion = now.exhaustion;
         }
@@ -321,7 +335,7 @@ impl EntityState {
         if now.prediction.is_some() {
             incident.prediction = now.prediction;
         }
-        if grade.is_some() {
+        if grade.is_some() || incident.grade > before {
             let event = incident.event(&self.name, EventAction::Update, now.end, now.position);
             cx.events.push(as_precursor(event, incident, None, None));
         }
@@ -362,7 +376,9 @@ impl EntityState {
             prediction: now.prediction,
             exhaustion: now.exhaustion,
             burn: now.burn,
+            record: None,
         };
+        incident.remember(cx.records);
         let event = incident.event(&self.name, EventAction::Open, end, now.position);
         cx.events.push(as_precursor(event, &incident, None, None));
         self.precursor = Some(incident);
@@ -379,7 +395,8 @@ impl EntityState {
         event.ended_at = Some(at);
         cx.events.push(as_precursor(event, &incident, Some(why), lead_s));
         let horizon_ms = cx.config.ledger_horizon_ms();
-        self.ledger.resolved(&self.name, &incident, at, horizon_ms, cx.ledger);
+        self.ledger
+            .resolved(&self.name, &incident, at, horizon_ms, &mut cx.fates());
         if why != Resolution::Mitigated {
             self.remembered.push((incident.id, incident.opened_at, at));
         }
@@ -432,6 +449,10 @@ impl EntityState {
     }
 
     fn open_failure(&mut self, cx: &mut Surroundings<'_>, t: &Transition, signals: &[Signal]) {
+        // One that was never heard to do its job is not among those whose time is counted.
+        if self.clock > Timestamp::MIN {
+            cx.records.failed();
+        }
         let mut contributors = self
             .precursor
             .as_ref()
@@ -467,6 +488,7 @@ impl EntityState {
             prediction: None,
             exhaustion: None,
             burn: None,
+            record: None,
         };
         let event = incident.event(&self.name, EventAction::Open, t.observed_at, t.position.clone());
         cx.events.push(as_failure(event, &incident, preceded_by));
@@ -487,12 +509,12 @@ impl EntityState {
             onset: t.onset,
             told_at: t.observed_at,
         };
-        self.ledger.failed(failed, cx.ledger);
+        self.ledger.failed(failed, &mut cx.fates());
     }
 
     /// It is forgotten.
-    pub(crate) fn leave(&mut self, out: &mut Vec<LedgerEntry>, now: Timestamp) {
-        self.ledger.forgotten(now, out);
+    pub(crate) fn leave(&mut self, fates: &mut Fates<'_>, now: Timestamp) {
+        self.ledger.forgotten(now, fates);
     }
 
     /// The precursors that were told before `onset` and were open then, or not long before; the earliest first.
@@ -546,6 +568,7 @@ fn as_precursor(mut event: Event, incident: &Incident, resolution: Option<Resolu
         prediction: incident.prediction.clone(),
         exhaustion: incident.exhaustion.clone(),
         burn: incident.burn.clone(),
+        record: incident.record.clone(),
     });
     event
 }

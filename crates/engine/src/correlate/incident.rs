@@ -1,7 +1,8 @@
 use foreshock_domain::{
-    Contributor, Entity, Event, EventAction, EventKind, Exhaustion, Grade, IncidentId, Prediction, Score, Severity,
-    Signal, SlowBurn, SourcePosition, Timestamp,
+    Contributor, Entity, Event, EventAction, EventKind, Exhaustion, Grade, IncidentId, KindRecord, Prediction, Score,
+    Severity, Signal, SlowBurn, SourcePosition, Timestamp,
 };
+use foreshock_failure::predict::TrackRecords;
 use serde::{Deserialize, Serialize};
 
 use crate::id;
@@ -37,6 +38,8 @@ pub(crate) struct Incident {
     pub(crate) exhaustion: Option<Exhaustion>,
     /// For precursors: the error budget that burnt most, when one last did.
     pub(crate) burn: Option<SlowBurn>,
+    /// For precursors: what became of earlier ones of its kind.
+    pub(crate) record: Option<KindRecord>,
 }
 
 /// Adds signals to contributors: one entry per source, id and channel, at its strongest, with its earliest onset. True when
@@ -92,6 +95,20 @@ fn contributor(s: &Signal) -> Contributor {
 }
 
 impl Incident {
+    /// A precursor is worth watching where such precursors came before failures.
+    pub(crate) fn remember(&mut self, records: &TrackRecords) {
+        // Contributors come and go; what was told stands where nothing better is known.
+        let Some((record, precedes)) = records.of(&self.contributors) else {
+            return;
+        };
+        if precedes {
+            self.grade = self.grade.max(Grade::Watch);
+        } else if self.record.is_some() {
+            return;
+        }
+        self.record = Some(record);
+    }
+
     /// The next event of this incident.
     pub(crate) fn event(
         &mut self,

@@ -5,7 +5,7 @@ use foreshock_domain::{
     Entity, EntityWindow, Event, EventAction, EventKind, Incident, LedgerEntry, SignalRecord, SourcePosition,
     Timestamp, Upstream,
 };
-use foreshock_failure::predict::OperatingPoint;
+use foreshock_failure::predict::{OperatingPoint, TrackRecords};
 use foreshock_failure::{Noted, Planned, TELEMETRY_LOST};
 use foreshock_stats::AlarmBudget;
 use foreshock_wire::{event, ledger, signals};
@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use super::entity::{EntityState, Surroundings};
 use super::forecast::Moment;
 use super::judgement::Fleet;
+use super::ledger::Fates;
 use super::order::Order;
 use super::telemetry::Telemetry;
 use crate::config::EngineConfig;
@@ -38,6 +39,7 @@ pub struct CorrelatePartition {
     held: BTreeMap<Timestamp, Held>,
     entities: Slots<EntityState, ENTITY_BLOCK>,
     fleet: Fleet,
+    records: TrackRecords,
     planned: Planned,
     /// Places in order of names, which is the order in which entities are looked at. Found again after loading.
     #[serde(skip)]
@@ -288,6 +290,7 @@ impl CorrelatePartition {
                 fleet: &mut self.fleet,
                 events,
                 ledger: &mut self.settled,
+                records: &mut self.records,
                 moments: &mut self.moments,
             };
             state.tick(around, is_unheard);
@@ -303,7 +306,8 @@ impl CorrelatePartition {
         cx.counters.evicted += idle.len() as u64;
         for (name, place) in idle {
             if let Some(state) = self.entities.get_mut(place) {
-                state.leave(&mut self.settled, now);
+                let (out, records) = (&mut self.settled, &mut self.records);
+                state.leave(&mut Fates { out, records }, now);
             }
             self.entities.remove(place);
             self.by_name.remove(&name);
@@ -344,6 +348,7 @@ impl CorrelatePartition {
                     fleet: &mut self.fleet,
                     events,
                     ledger: &mut self.settled,
+                    records: &mut self.records,
                     moments: &mut self.moments,
                 },
             );

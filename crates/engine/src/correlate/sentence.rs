@@ -3,7 +3,8 @@
 use std::fmt::Write;
 
 use foreshock_domain::{
-    Channel, Contributor, Direction, Exhaustion, Grade, Level, LogEvidence, Millis, Prediction, SlowBurn, Timestamp,
+    Channel, Contributor, Direction, Exhaustion, Grade, KindRecord, Level, LogEvidence, Millis, Prediction, SlowBurn,
+    Timestamp,
 };
 use foreshock_wire::time::format_rfc3339;
 
@@ -210,6 +211,23 @@ fn burn(b: &SlowBurn) -> String {
     format!("error budget of {} burns {rate} times too fast over {window}", b.rule)
 }
 
+/// `; a failure followed 4 of 5 with open_fds before, 3 min later at the median`.
+#[allow(clippy::cast_possible_truncation)] // seconds of a lead
+fn record(r: &KindRecord) -> String {
+    let name = &r.name;
+    match (r.right, r.of) {
+        (0, 1) => format!("; no failure followed the one with {name} before"),
+        (0, of) => format!("; no failure followed the {of} with {name} before"),
+        (right, of) => {
+            let lead = r.lead_s.map_or(0.0, |s| s * 1e3) as Millis;
+            format!(
+                "; a failure followed {right} of {of} with {name} before, {} later at the median",
+                span(lead)
+            )
+        }
+    }
+}
+
 pub(crate) fn precursor(incident: &Incident, now: Timestamp) -> String {
     let contributors = &incident.contributors;
     let warned = incident
@@ -237,6 +255,9 @@ pub(crate) fn precursor(incident: &Incident, now: Timestamp) -> String {
         n => {
             let _ = write!(text, "; and {} more signals", n - 1);
         }
+    }
+    if let Some(of) = &incident.record {
+        text.push_str(&record(of));
     }
     crate::detect::shorten(&text, LENGTH_MAX).into()
 }
@@ -302,6 +323,29 @@ mod tests {
             (said(None, 2, Some(-5)), " (first seen 0 s ago, 2 times before)"),
         ] {
             assert_eq!(told, want);
+        }
+    }
+
+    #[test]
+    fn what_became_of_its_kind_is_told_in_words() {
+        let said = |right, of, lead_s| {
+            record(&KindRecord {
+                name: "open_fds".into(),
+                right,
+                of,
+                lead_s,
+                lift: 3.0,
+            })
+        };
+        for (told, want) in [
+            (
+                said(4, 5, Some(190.0)),
+                "a failure followed 4 of 5 with open_fds before, 3 min later at the median",
+            ),
+            (said(0, 1, None), "no failure followed the one with open_fds before"),
+            (said(0, 12, None), "no failure followed the 12 with open_fds before"),
+        ] {
+            assert_eq!(told, format!("; {want}"));
         }
     }
 

@@ -282,7 +282,7 @@ pub fn key_of(name: &str) -> u64 {
 }
 
 /// `disk_free{host=a,path=/}` of every host is `disk_free{path=/}`.
-fn pooled(name: &str) -> Box<str> {
+pub(super) fn pooled(name: &str) -> Box<str> {
     let Some((metric, labels)) = name.split_once('{') else {
         return name.into();
     };

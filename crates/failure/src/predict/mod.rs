@@ -7,6 +7,7 @@ mod calibration;
 mod features;
 mod hazard;
 mod schema;
+mod track_record;
 mod trees;
 mod warning;
 
@@ -14,5 +15,6 @@ pub use calibration::Calibration;
 pub use features::{FeatureState, Features, NAMES as FEATURE_NAMES, PER_SERIES, Past, key_of};
 pub use hazard::{Bin, Forecast, Ground, HAZARD_VERSION, HazardModel, Linear, Odds, OperatingPoint};
 pub use schema::{Schema, SchemaSeries};
+pub use track_record::{Ending, Kind, TrackRecords};
 pub use trees::{Node, Trees};
 pub use warning::{Warning, episode_params};

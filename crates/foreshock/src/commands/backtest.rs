@@ -234,8 +234,8 @@ fn probabilities(c: &RowFigures) -> String {
     )
 }
 
-/// Warnings are above; this is what all precursors together came to.
-fn unusual(f: &Figures) -> String {
+/// The figures of one kind of precursor are above; this is what others came to.
+fn in_short(f: &Figures) -> String {
     format!("{} foretold, {:.2} false a day", share(f.recall), f.false_per_day)
 }
 
@@ -265,7 +265,8 @@ fn summary(done: &Backtested, took: Duration, paint: Paint) -> String {
             .as_ref()
             .map(|c| row("probabilities", probabilities(c))),
     );
-    rows.extend(done.unusual.as_ref().map(|u| row("all precursors", unusual(u))));
+    rows.push(row("watch and above", in_short(&done.watched)));
+    rows.extend(done.unusual.as_ref().map(|u| row("all precursors", in_short(u))));
     let mut classes = vec![
         ["class", "foretold", "median lead", "seen by own rules"]
             .map(str::to_owned)

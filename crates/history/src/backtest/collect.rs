@@ -30,7 +30,7 @@ const AFTER: f64 = 0.1;
 pub struct Alert {
     /// When, in event time.
     pub at: Timestamp,
-    /// How strange it was then: surprise, −log10 p; of [`Collected::warnings`], how probable a failure was.
+    /// How strange it was then: surprise, −log10 p; of warnings alone, how probable a failure was.
     pub score: f64,
     /// What it was worth.
     pub grade: Grade,
@@ -133,17 +133,16 @@ impl Predictions {
 }
 
 impl Collected {
-    /// The same of warnings alone: alerts of that grade, ranked by the probability that they were told with.
+    /// The same of alerts of that grade or a higher one; warnings are ranked by the probability that they were told with.
     #[must_use]
-    pub fn warnings(&self) -> Self {
+    pub fn at_least(&self, grade: Grade) -> Self {
         let of = |e: &Episode| {
-            let warns = e.alerts.iter().filter(|a| a.grade >= Grade::Warning);
-            let alerts: Vec<Alert> = warns
-                .map(|a| Alert {
-                    score: a.probability.unwrap_or(0.0),
-                    ..*a
-                })
-                .collect();
+            let mut alerts: Vec<Alert> = e.alerts.iter().filter(|a| a.grade >= grade).copied().collect();
+            if grade == Grade::Warning {
+                for alert in &mut alerts {
+                    alert.score = alert.probability.unwrap_or(0.0);
+                }
+            }
             (!alerts.is_empty()).then(|| Episode { alerts, ..e.clone() })
         };
         Self {

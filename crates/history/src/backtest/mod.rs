@@ -17,7 +17,7 @@ use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use foreshock_domain::Timestamp;
+use foreshock_domain::{Grade, Timestamp};
 use foreshock_engine::{
     Counters, Destination, Engine, EngineConfig, EpochReport, Moment, Observe, Output, TopicId, run,
 };
@@ -57,6 +57,8 @@ pub struct Backtested {
     pub figures: Figures,
     /// Of all precursors, where a model is asked.
     pub unusual: Option<Figures>,
+    /// Of precursors of grade `watch` and above.
+    pub watched: Figures,
     /// What the predictions of single windows were worth, where a model is asked.
     pub calibration: Option<RowFigures>,
     /// What the engine counted: late, dropped, refused and all else.
@@ -132,9 +134,11 @@ impl Backtest<'_> {
         };
         let calibration = asks.then(|| calibration(&self.terms, &failures, &collected.predictions));
         let (mut figures, mut outcomes) = evaluate(&self.terms, &failures, merged, &collected);
+        let watched = collected.at_least(Grade::Watch);
+        let watched = evaluate(&self.terms, &failures, merged, &watched).0;
         let mut unusual = None;
         if asks {
-            let mut warnings = collected.warnings();
+            let mut warnings = collected.at_least(Grade::Warning);
             warnings.predictions = std::mem::take(&mut collected.predictions);
             collected = warnings;
             unusual = Some(figures);
@@ -144,6 +148,7 @@ impl Backtest<'_> {
         Ok(Backtested {
             figures,
             unusual,
+            watched,
             calibration,
             counters,
             labels: failures,
@@ -252,6 +257,7 @@ impl Backtested {
                 figures: &self.figures,
                 calibration: self.calibration.as_ref(),
                 all_precursors: self.unusual.as_ref(),
+                watched: &self.watched,
                 counters: self.counters.entries().into_iter().collect(),
             };
             serde_json::to_writer_pretty(&mut *out, &report)?;
@@ -291,6 +297,7 @@ struct Report<'a> {
     calibration: Option<&'a RowFigures>,
     #[serde(skip_serializing_if = "Option::is_none")]
     all_precursors: Option<&'a Figures>,
+    watched: &'a Figures,
     counters: BTreeMap<&'static str, u64>,
 }
 

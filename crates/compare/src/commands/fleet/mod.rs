@@ -323,9 +323,17 @@ pub fn measure(options: &Options) -> Result<FleetResult> {
         &unstated.figures,
     ));
     rows.push(of_figures(
+        (
+            "the same, of grade `watch`: its kind came before failures",
+            "own record",
+        ),
+        &unstated.watched,
+    ));
+    rows.push(of_figures(
         ("**Foreshock**, limits stated, no failures learned", "limits"),
         &unlearned.figures,
     ));
+    rows.push(of_figures(("the same, of grade `watch`", "watch"), &unlearned.watched));
     rows.push(of_figures(
         ("**Foreshock**, failures learned: warnings", "learned"),
         &both.figures,
