@@ -55,6 +55,12 @@ impl Evidence {
         self.log_e
     }
 
+    /// log10 of the product.
+    #[must_use]
+    pub fn log10(&self) -> f64 {
+        self.log_e
+    }
+
     /// Whether nothing is left of it.
     #[must_use]
     pub fn is_none(&self) -> bool {

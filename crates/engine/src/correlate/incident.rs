@@ -2,7 +2,7 @@ use foreshock_domain::{
     Contributor, Entity, Event, EventAction, EventKind, Exhaustion, Grade, IncidentId, KindRecord, Prediction, Score,
     Severity, Signal, SlowBurn, SourcePosition, Timestamp,
 };
-use foreshock_failure::predict::TrackRecords;
+use foreshock_failure::predict::Worth;
 use serde::{Deserialize, Serialize};
 
 use crate::id;
@@ -96,12 +96,10 @@ fn contributor(s: &Signal) -> Contributor {
 
 impl Incident {
     /// A precursor is worth watching where such precursors came before failures.
-    pub(crate) fn remember(&mut self, records: &TrackRecords) {
-        // Contributors come and go; what was told stands where nothing better is known.
-        let Some((record, precedes)) = records.of(&self.contributors) else {
-            return;
-        };
-        if precedes {
+    pub(crate) fn remember(&mut self, record: Option<(KindRecord, Worth)>) {
+        // Signals come and go; what was told stands where nothing better is known.
+        let Some((record, worth)) = record else { return };
+        if worth > Worth::Nothing {
             self.grade = self.grade.max(Grade::Watch);
         } else if self.record.is_some() {
             return;

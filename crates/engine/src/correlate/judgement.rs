@@ -11,6 +11,7 @@
 use std::collections::BTreeMap;
 
 use foreshock_domain::{Channel, Millis, Signal, Timestamp};
+use foreshock_failure::predict::Kind;
 use foreshock_stats::{AlarmBudget, Evidence, Excursion, ExcursionPrior, ExcursionRate, OnlineFdr, merge_evidence};
 use serde::{Deserialize, Serialize};
 
@@ -104,6 +105,8 @@ struct Lasting {
     /// The strongest signal since it began, with the earliest onset, while there is evidence: what began it need not be there when
     /// it has become enough.
     strongest: Option<Box<Signal>>,
+    /// Of what kind that is.
+    kind: Kind,
 }
 
 impl Lasting {
@@ -115,6 +118,7 @@ impl Lasting {
             past: 0.0,
             past_at: end,
             strongest: None,
+            kind: Kind::default(),
         }
     }
 
@@ -124,6 +128,7 @@ impl Lasting {
         let stronger = known.is_none_or(|s| signal.score() > s.score());
         if stronger {
             self.strongest = Some(Box::new(signal.clone()));
+            self.kind = Kind::of(signal);
         }
         if let Some(strongest) = &mut self.strongest {
             strongest.onset = onset;
@@ -261,6 +266,14 @@ impl Oddness {
             (lasting.evidence, lasting.peak, lasting.strongest) = Default::default();
             !lasting.is_forgotten()
         });
+    }
+
+    /// The kinds of its lasting oddness, each with the signal that it rests on.
+    pub(crate) fn kinds(&self) -> impl Iterator<Item = (Kind, &Signal)> {
+        self.lasting.values().flat_map(|lasting| {
+            let kinds = lasting.kind.up_to(lasting.evidence.log10());
+            kinds.filter_map(|kind| Some((kind, lasting.strongest.as_deref()?)))
+        })
     }
 
     /// What the evidence rests on: the strongest signal of each series and template that has any.

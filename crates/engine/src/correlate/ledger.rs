@@ -11,7 +11,6 @@
 use std::collections::VecDeque;
 
 use foreshock_domain::{Censoring, Entity, Fate, IncidentId, LedgerEntry, Millis, Timestamp};
-use foreshock_failure::predict::{Ending, Kind, TrackRecords};
 use serde::{Deserialize, Serialize};
 
 use super::incident::Incident;
@@ -28,24 +27,10 @@ pub(crate) struct Failed<'a> {
     pub(crate) told_at: Timestamp,
 }
 
-/// Where fates go that are known.
-pub(crate) struct Fates<'a> {
-    pub(crate) out: &'a mut Vec<LedgerEntry>,
-    pub(crate) records: &'a mut TrackRecords,
-}
-
-/// A precursor that is resolved, with its entry as far as it is known.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-struct Waiting {
-    entry: LedgerEntry,
-    /// What it showed, each from when on it counted as told.
-    shown: Vec<(Kind, Timestamp)>,
-}
-
-/// Precursors of one entity that are resolved, oldest first.
+/// Precursors of one entity that are resolved, oldest first, with their entries as far as they are known.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Ledger {
-    waiting: VecDeque<Waiting>,
+    waiting: VecDeque<LedgerEntry>,
 }
 
 impl Ledger {
@@ -56,22 +41,14 @@ impl Ledger {
         precursor: &Incident,
         at: Timestamp,
         horizon_ms: Millis,
-        fates: &mut Fates<'_>,
+        out: &mut Vec<LedgerEntry>,
     ) {
         if self.waiting.len() == WAITING_MAX
             && let Some(oldest) = self.waiting.pop_front()
         {
-            fates.out.push(censored(oldest.entry, Censoring::Crowded, at));
+            out.push(censored(oldest, Censoring::Crowded, at));
         }
-        let mut shown: Vec<(Kind, Timestamp)> = Vec::with_capacity(precursor.contributors.len());
-        for c in &precursor.contributors {
-            let (kind, from) = (Kind::of(c), c.onset.max(precursor.opened_at));
-            match shown.iter_mut().find(|(known, _)| *known == kind) {
-                Some((_, known)) => *known = from.min(*known),
-                None => shown.push((kind, from)),
-            }
-        }
-        let entry = LedgerEntry {
+        self.waiting.push_back(LedgerEntry {
             incident_id: precursor.id,
             entity: entity.clone(),
             grade: precursor.grade,
@@ -86,21 +63,20 @@ impl Ledger {
             failure_id: None,
             failure_class: None,
             reason: None,
-        };
-        self.waiting.push_back(Waiting { entry, shown });
+        });
     }
 
     /// The entity was heard up to `clock`.
-    pub(crate) fn heard(&mut self, clock: Timestamp, fates: &mut Fates<'_>) {
-        self.settle(fates, None, |entry| {
+    pub(crate) fn heard(&mut self, clock: Timestamp, out: &mut Vec<LedgerEntry>) {
+        self.settle(out, |entry| {
             let at = until(entry);
             (clock >= at).then(|| decided(entry, Fate::Expired, at))
         });
     }
 
     /// The entity failed.
-    pub(crate) fn failed(&mut self, failure: Failed<'_>, fates: &mut Fates<'_>) {
-        self.settle(fates, Some(failure.onset), |entry| {
+    pub(crate) fn failed(&mut self, failure: Failed<'_>, out: &mut Vec<LedgerEntry>) {
+        self.settle(out, |entry| {
             let lead_ms = failure.onset - entry.told_at;
             let horizon_ms = until(entry) - entry.resolved_at;
             let of_failure = |mut entry: LedgerEntry| {
@@ -124,15 +100,15 @@ impl Ledger {
     }
 
     /// Planned work began at `from`, and is known of at `now`.
-    pub(crate) fn planned(&mut self, from: Timestamp, now: Timestamp, fates: &mut Fates<'_>) {
-        self.settle(fates, None, |entry| {
+    pub(crate) fn planned(&mut self, from: Timestamp, now: Timestamp, out: &mut Vec<LedgerEntry>) {
+        self.settle(out, |entry| {
             (from < until(entry)).then(|| decided(entry, Fate::Mitigated, now))
         });
     }
 
     /// The entity is forgotten.
-    pub(crate) fn forgotten(&mut self, now: Timestamp, fates: &mut Fates<'_>) {
-        self.settle(fates, None, |entry| {
+    pub(crate) fn forgotten(&mut self, now: Timestamp, out: &mut Vec<LedgerEntry>) {
+        self.settle(out, |entry| {
             Some(censored(
                 entry.clone(),
                 Censoring::Forgotten,
@@ -141,28 +117,12 @@ impl Ledger {
         });
     }
 
-    fn settle(
-        &mut self,
-        fates: &mut Fates<'_>,
-        onset: Option<Timestamp>,
-        fate: impl Fn(&LedgerEntry) -> Option<LedgerEntry>,
-    ) {
-        self.waiting.retain(|waiting| {
-            let Some(settled) = fate(&waiting.entry) else {
-                return true;
-            };
-            let ending = match (settled.fate, onset) {
-                (Fate::Confirmed, Some(onset)) => Some(Ending::Failed(onset)),
-                (Fate::Expired, _) => Some(Ending::Held(until(&settled))),
-                // What would have become of it is not known.
-                _ => None,
-            };
-            if let Some(ending) = ending {
-                let horizon_ms = until(&settled) - settled.resolved_at;
-                fates.records.settled(&waiting.shown, ending, horizon_ms);
-            }
-            fates.out.push(settled);
-            false
+    fn settle(&mut self, out: &mut Vec<LedgerEntry>, fate: impl Fn(&LedgerEntry) -> Option<LedgerEntry>) {
+        self.waiting.retain(|entry| {
+            let settled = fate(entry);
+            let waits = settled.is_none();
+            out.extend(settled);
+            waits
         });
     }
 }

@@ -14,7 +14,6 @@ use serde::{Deserialize, Serialize};
 use super::entity::{EntityState, Surroundings};
 use super::forecast::Moment;
 use super::judgement::Fleet;
-use super::ledger::Fates;
 use super::order::Order;
 use super::telemetry::Telemetry;
 use crate::config::EngineConfig;
@@ -306,8 +305,7 @@ impl CorrelatePartition {
         cx.counters.evicted += idle.len() as u64;
         for (name, place) in idle {
             if let Some(state) = self.entities.get_mut(place) {
-                let (out, records) = (&mut self.settled, &mut self.records);
-                state.leave(&mut Fates { out, records }, now);
+                state.leave(&mut self.settled, now);
             }
             self.entities.remove(place);
             self.by_name.remove(&name);

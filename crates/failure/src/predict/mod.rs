@@ -15,6 +15,6 @@ pub use calibration::Calibration;
 pub use features::{FeatureState, Features, NAMES as FEATURE_NAMES, PER_SERIES, Past, key_of};
 pub use hazard::{Bin, Forecast, Ground, HAZARD_VERSION, HazardModel, Linear, Odds, OperatingPoint};
 pub use schema::{Schema, SchemaSeries};
-pub use track_record::{Ending, Kind, TrackRecords};
+pub use track_record::{Ending, Kind, TrackRecords, Worth};
 pub use trees::{Node, Trees};
 pub use warning::{Warning, episode_params};
