@@ -76,6 +76,21 @@ def leak_then_down():
     case.write()
 
 
+def leaks_on_record():
+    """The same small leak comes before failures of one host after the other. From the fourth on it is told as such, before it is
+    strange enough for the alarm budget."""
+    case, rng = Case("leaks_on_record"), random.Random(9)
+    for s in range(0, 3400, 10):
+        for i in range(5):
+            host, fails = "api-%d" % i, 1200 + 450 * i
+            down = fails <= s < fails + 60
+            leaked = (s - fails + 180) / 12 if fails - 180 <= s < fails else 0
+            if not down:
+                case.sample(s, "memory_mib", host, 300 + leaked + rng.gauss(0, 1.5))
+            case.sample(s, "up", host, 0.0 if down else 1.0)
+    case.write()
+
+
 def jobs_that_break_off():
     """Jobs of three lines each; from some time on most of those of one worker are never committed, and nothing else changes:
     no line is new, and none comes at an unusual rate for long."""
@@ -287,6 +302,7 @@ if __name__ == "__main__":
     deploy_of_a_pattern()
     mixed_envelopes()
     leak_then_down()
+    leaks_on_record()
     jobs_that_break_off()
     new_lines_then_fatal()
     restart_with_new_lines()

@@ -263,8 +263,13 @@ enum Inputs {
 
 fn config(options: &Options, with_limits: bool) -> Result<EngineConfig> {
     let source = |topic: &str, format| SourceConfig::new(topic, format, &["host"]);
-    let rules = r#"{"cooldown_s": 20, "probe": [{"name": "shop_sells", "series": "probe_up", "windows": 2}]}"#;
-    let rules: FailureConfig = serde_json::from_str(rules)?;
+    let probe = r#"[{"name": "shop_sells", "series": "probe_up", "windows": 2}]"#;
+    let rules = FailureConfig {
+        cooldown_s: 20,
+        horizon_s: u64::from(options.horizon_s),
+        probe: serde_json::from_str(probe)?,
+        ..FailureConfig::default()
+    };
     let sources = vec![source("metrics", Format::TelegrafJson), source("logs", Format::LogJson)];
     let mut config = EngineConfig::new(sources, Rules::new(&rules)?);
     config.windows = Windows {
@@ -323,17 +328,17 @@ pub fn measure(options: &Options) -> Result<FleetResult> {
         &unstated.figures,
     ));
     rows.push(of_figures(
-        (
-            "the same, of grade `watch`: its kind came before failures",
-            "own record",
-        ),
+        ("the same, `watch`: by its own record, live", "own record"),
         &unstated.watched,
     ));
     rows.push(of_figures(
         ("**Foreshock**, limits stated, no failures learned", "limits"),
         &unlearned.figures,
     ));
-    rows.push(of_figures(("the same, of grade `watch`", "watch"), &unlearned.watched));
+    rows.push(of_figures(
+        ("the same, `watch`: what runs out, and its own record", "watch"),
+        &unlearned.watched,
+    ));
     rows.push(of_figures(
         ("**Foreshock**, failures learned: warnings", "learned"),
         &both.figures,

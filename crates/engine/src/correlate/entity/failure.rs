@@ -25,7 +25,7 @@ impl EntityState {
         self.resources.failed();
         self.exhausting = false;
         self.burning = false;
-        self.watching = false;
+        self.watched_until = Timestamp::MIN;
         self.oddness.failed(cx.fleet);
         let Some(incident) = &mut self.failure else { return };
         let new = merge(&mut incident.contributors, signals, cx.config.limits.contributors);

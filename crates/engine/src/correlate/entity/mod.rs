@@ -60,8 +60,8 @@ pub(crate) struct EntityState {
     ledger: Ledger,
     /// What it showed of late.
     shown: Shown,
-    /// Whether what it shows came before failures more often than not, and was told.
-    watching: bool,
+    /// How long what it showed, which came before failures more often than not, is watched.
+    watched_until: Timestamp,
     /// Where it is heard from.
     sources: Sources,
 }
@@ -116,7 +116,7 @@ impl EntityState {
             burning: false,
             ledger: Ledger::default(),
             shown: Shown::default(),
-            watching: false,
+            watched_until: Timestamp::MIN,
             sources: Sources::default(),
         }
     }

@@ -1,7 +1,7 @@
 //! Precursors of an entity: what opens one, tells it again and resolves it.
 
 use foreshock_domain::{
-    EntityWindow, Event, EventAction, EventKind, Exhaustion, Grade, KindRecord, PrecursorDetail, Prediction,
+    EntityWindow, Event, EventAction, EventKind, Exhaustion, Grade, KindRecord, Millis, PrecursorDetail, Prediction,
     Resolution, Score, Signal, SlowBurn, SourcePosition, Timestamp,
 };
 use foreshock_failure::predict::{Kind, Worth};
@@ -14,6 +14,8 @@ use crate::id;
 
 /// Resolved precursors remembered per entity.
 const REMEMBERED_MAX: usize = 4;
+/// Of the horizon, for which what foretells failures is watched after it was seen.
+const WATCHED_PART: Millis = 4;
 
 /// What there is to tell of the window at hand.
 struct Now<'a> {
@@ -65,8 +67,12 @@ impl EntityState {
         self.burning = burn.is_some();
         // Where a model was learned from failures, it knows better.
         let foretells = cx.config.predictor.is_none() && matches!(record, Some((_, Worth::Foretells)));
-        let begins = foretells && !self.watching;
-        self.watching = foretells;
+        let begins = foretells && end >= self.watched_until;
+        if foretells {
+            // Which kinds are there changes from window to window.
+            self.watched_until = end + cx.config.ledger_horizon_ms() / WATCHED_PART;
+        }
+        let is_watched = end < self.watched_until;
         let grade = if warned.is_told() {
             Some(Grade::Warning)
         } else if runs_out || burns || begins {
@@ -84,7 +90,7 @@ impl EntityState {
             burn,
             record,
         };
-        if !self.watching && !self.episode.is_open() && !self.forecaster.warns() && !self.exhausting && !self.burning {
+        if !is_watched && !self.episode.is_open() && !self.forecaster.warns() && !self.exhausting && !self.burning {
             self.resolve_precursor(cx, Resolution::Quiet, end, None);
         } else if self.precursor.is_none() {
             // One that was resolved for another reason while the oddness lasts is not told twice.
