@@ -68,6 +68,12 @@ fn headline(of: &Backtested) -> Markup {
                 (u.recall.of) ", by chance " (format!("{:.0} %", u.chance_recall * 100.0)) ") with precision " (percent(u.precision)) " and "
                 (number(u.false_per_day)) " false alarms a day." }
         }
+        @if of.unusual.is_none() && of.watched.precision.of > 0 {
+            @let w = &of.watched;
+            p.note { "Those of grade watch and above, because something runs out or because failures followed their kind before, foretold "
+                (percent(w.recall)) " (" (w.recall.hits) " of " (w.recall.of) ", by chance " (format!("{:.0} %", w.chance_recall * 100.0))
+                ") with precision " (percent(w.precision)) " and " (number(w.false_per_day)) " false alarms a day." }
+        }
         p.note { (outcome("late")) " " (told) " came too late, " (outcome("symptom")) " opened inside a failure, of " (outcome("unknown"))
             " the data ends before anybody knows. They count neither way." }
         @if f.left_out.merged + f.left_out.before + f.left_out.after + f.left_out.unknown_count > 0 {
