@@ -30,9 +30,9 @@ pub struct SourcePosition {
 pub struct Signal {
     /// Metric or log.
     pub source: Source,
-    /// Stable id: the series' id, or the template's, as 16 hex digits.
+    /// Stable id: the series' id, the template's, or that of a place inside its lines, as 16 hex digits.
     pub id: Box<str>,
-    /// For people: `name{label=value}` of the series, or the template's text.
+    /// For people: `name{label=value}` of the series, the template's text, or key and unit of what stands inside its lines.
     pub name: Box<str>,
     /// Unit, where the format says.
     pub unit: Option<Box<str>>,

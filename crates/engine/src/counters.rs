@@ -75,6 +75,8 @@ counters! {
     sessions_judged,
     /// Sessions cut off unjudged: no room, no end, or begun before the first line.
     sessions_cut,
+    /// Places inside log lines whose values are not followed, for want of room.
+    values_refused,
     /// Metric windows scored.
     series_scored,
     /// Entity windows sent to the second stage.

@@ -12,9 +12,11 @@
 
 mod bank;
 mod form;
+mod line_values;
 mod mask;
 mod masks;
 mod miner;
+mod number;
 mod occurrence;
 mod open_sessions;
 mod pattern;
@@ -31,11 +33,16 @@ mod template;
 mod tokens;
 mod tombstones;
 mod trace;
+mod value_set;
+mod value_tally;
+mod value_trial;
 mod words;
 
 pub use bank::{GATE_SURPRISE, TEMPLATES_MAX, TemplateBank, TemplateCount, TemplatePast, TemplateVerdict};
+pub use line_values::{LineValue, part_of, position_of};
 pub use masks::{MASKS_MAX, MaskError, MaskPart, Masking, Masks};
 pub use miner::{MinedLine, Miner};
+pub use number::{Number, Unit};
 pub use open_sessions::{OPEN_SESSIONS_MAX, OpenCount, OpenSession, OpenSessions, SESSION_EVENTS_MAX};
 pub use rules::MiningRules;
 pub use session::{SessionCount, SessionOddity, SessionVerdict};
@@ -45,3 +52,6 @@ pub use sessions::Sessions;
 pub use showing::{Showing, plain_text};
 pub use template::TemplateId;
 pub use trace::{LinePlace, TraceJoiner, telling_line};
+pub use value_set::{SET_VALUES_MAX, ValueSet};
+pub use value_tally::{ValueTally, value_hash};
+pub use value_trial::{ValueKind, ValueTrial};

@@ -526,6 +526,7 @@ fn evidence_key(key: u64, position: usize) -> u64 {
     key ^ (position as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15)
 }
 
+mod places;
 mod proof;
 #[cfg(test)]
 mod tests;

@@ -86,6 +86,8 @@ struct Missing {
     /// Missing in a row.
     run: u32,
     surprise: f64,
+    /// Missing in a row, as it was usual before this step.
+    usual: f64,
 }
 
 impl SeriesModel {
@@ -178,6 +180,30 @@ impl SeriesModel {
         self.interval_ms
     }
 
+    /// As [`Detector::score_learn`], where points come when they come, and what is missing between two is nothing odd.
+    pub fn score_learn_sparse(&mut self, point: &Point, learning: Learning) -> Option<Verdict> {
+        self.step(point, learning).0
+    }
+
+    /// What the value says, and what was missing before it; both are learned.
+    fn step(&mut self, point: &Point, learning: Learning) -> (Option<Verdict>, Missing) {
+        let missing = self.missing(point);
+        let reading = self.read(point);
+        let judgement = reading.as_ref().and_then(|reading| self.judge(reading));
+        let verdict = match (&reading, &judgement) {
+            (Some(reading), Some(judgement)) => Some(self.verdict(reading, judgement)),
+            _ => None,
+        };
+        if learning == Learning::Normal {
+            self.learn_missing(missing);
+            if let Some(reading) = &reading {
+                self.learn(reading, judgement.as_ref());
+            }
+        }
+        self.tick(point.at);
+        (verdict, missing)
+    }
+
     fn learn(&mut self, reading: &Reading, judgement: Option<&Judgement>) {
         let mut share = 1.0;
         if let Some(judgement) = judgement {
@@ -234,7 +260,12 @@ impl SeriesModel {
         } else {
             self.gap.surprise(run)
         };
-        Missing { points, run, surprise }
+        Missing {
+            points,
+            run,
+            surprise,
+            usual: self.gap.usual(),
+        }
     }
 
     /// Points that should have come between the last one and `at`.
@@ -251,7 +282,7 @@ impl SeriesModel {
     }
 
     /// The louder of what a value says and what was missing before it.
-    fn with_missing(&self, verdict: Option<Verdict>, missing: Missing) -> Option<Verdict> {
+    fn with_missing(verdict: Option<Verdict>, missing: Missing) -> Option<Verdict> {
         let score = Score::from_surprise(missing.surprise);
         if score <= verdict.map_or(Score::ZERO, |v| v.score) {
             return verdict;
@@ -263,7 +294,7 @@ impl SeriesModel {
             actual: f64::from(missing.run),
             expected: 0.0,
             lower: 0.0,
-            upper: self.gap.usual(),
+            upper: missing.usual,
         })
     }
 
@@ -292,7 +323,7 @@ impl Detector for SeriesModel {
     fn score_one(&self, point: &Point) -> Option<Verdict> {
         let reading = self.read(point);
         let verdict = reading.and_then(|reading| Some(self.verdict(&reading, &self.judge(&reading)?)));
-        self.with_missing(verdict, self.missing(point))
+        Self::with_missing(verdict, self.missing(point))
     }
 
     fn learn_one(&mut self, point: &Point, learning: Learning) {
@@ -300,21 +331,7 @@ impl Detector for SeriesModel {
     }
 
     fn score_learn(&mut self, point: &Point, learning: Learning) -> Option<Verdict> {
-        let missing = self.missing(point);
-        let reading = self.read(point);
-        let judgement = reading.as_ref().and_then(|reading| self.judge(reading));
-        let verdict = match (&reading, &judgement) {
-            (Some(reading), Some(judgement)) => Some(self.verdict(reading, judgement)),
-            _ => None,
-        };
-        let verdict = self.with_missing(verdict, missing);
-        if learning == Learning::Normal {
-            self.learn_missing(missing);
-            if let Some(reading) = &reading {
-                self.learn(reading, judgement.as_ref());
-            }
-        }
-        self.tick(point.at);
-        verdict
+        let (verdict, missing) = self.step(point, learning);
+        Self::with_missing(verdict, missing)
     }
 }

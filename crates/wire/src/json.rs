@@ -50,7 +50,7 @@ pub(crate) fn documents<'de, C: Collect<'de>>(payload: &'de [u8], collect: &mut 
 }
 
 /// Line and byte of that line, both from 1, of the byte at `offset`.
-fn place(payload: &[u8], offset: usize) -> (usize, usize) {
+pub(crate) fn place(payload: &[u8], offset: usize) -> (usize, usize) {
     let before = &payload[..offset.min(payload.len())];
     let line_start = before.iter().rposition(|b| *b == b'\n').map_or(0, |i| i + 1);
     (

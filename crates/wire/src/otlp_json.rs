@@ -6,17 +6,19 @@
 //!
 //! Fails on bodies that are lists: they are no message and are counted.
 //!
-//! Cost: the JSON parser's, and a small vector for each list; text borrows from the record.
+//! Cost: the JSON parser's, and a small vector for each list; text borrows from the record. Of attributes that name no source the
+//! values are read over and not kept.
 
 use std::borrow::Cow;
+use std::fmt;
 
 use foreshock_domain::Level;
 use serde::Deserialize;
-use serde::de::IgnoredAny;
+use serde::de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
 use crate::error::DecodeError;
 use crate::fields::{Found, Lines, Slot, TRACE, keep, place, place_dotted};
-use crate::json::{Scalar, Text};
+use crate::json::{self, Scalar, Text};
 use crate::limits::ITEMS_MAX;
 use crate::time;
 
@@ -43,7 +45,7 @@ struct ResourceLogs<'a> {
 #[serde(default)]
 struct Resource<'a> {
     #[serde(borrow)]
-    attributes: Vec<KeyValue<'a>>,
+    attributes: Attributes<'a>,
 }
 
 #[derive(Default, Deserialize)]
@@ -67,7 +69,7 @@ struct LogRecord<'a> {
     #[serde(borrow)]
     body: Option<AnyValue<'a>>,
     #[serde(borrow)]
-    attributes: Vec<KeyValue<'a>>,
+    attributes: Attributes<'a>,
     #[serde(borrow, rename = "traceId", alias = "trace_id")]
     trace_id: Option<Scalar<'a>>,
     #[serde(borrow, rename = "eventName", alias = "event_name")]
@@ -82,21 +84,137 @@ struct KeyValue<'a> {
     value: Option<AnyValue<'a>>,
 }
 
-#[derive(Default, Deserialize)]
-#[serde(default)]
+/// The one scalar of a value, with its rank where a writer gave several, and its map.
+#[derive(Default)]
 struct AnyValue<'a> {
-    #[serde(borrow, rename = "stringValue", alias = "string_value")]
-    string: Option<Scalar<'a>>,
-    #[serde(borrow, rename = "intValue", alias = "int_value")]
-    int: Option<Scalar<'a>>,
-    #[serde(rename = "boolValue", alias = "bool_value")]
-    bool: Option<bool>,
-    #[serde(borrow, rename = "doubleValue", alias = "double_value")]
-    double: Option<Scalar<'a>>,
-    #[serde(borrow, rename = "kvlistValue", alias = "kvlist_value")]
+    scalar: Option<(u8, Scalar<'a>)>,
     map: Option<Map<'a>>,
+}
+
+#[derive(Deserialize)]
+#[serde(field_identifier)]
+enum AnyField {
+    #[serde(rename = "stringValue", alias = "string_value")]
+    String,
+    #[serde(rename = "intValue", alias = "int_value")]
+    Int,
+    #[serde(rename = "boolValue", alias = "bool_value")]
+    Bool,
+    #[serde(rename = "doubleValue", alias = "double_value")]
+    Double,
+    #[serde(rename = "kvlistValue", alias = "kvlist_value")]
+    Map,
     #[serde(rename = "arrayValue", alias = "array_value")]
-    array: Option<IgnoredAny>,
+    Array,
+    #[serde(other)]
+    Other,
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for AnyValue<'a> {
+    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        struct Fields;
+        impl<'de> Visitor<'de> for Fields {
+            type Value = AnyValue<'de>;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a value")
+            }
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<AnyValue<'de>, A::Error> {
+                let mut value = AnyValue::default();
+                while let Some(field) = map.next_key()? {
+                    let (rank, scalar) = match field {
+                        AnyField::String => (0, map.next_value::<Option<Scalar<'de>>>()?),
+                        AnyField::Int => (1, map.next_value()?),
+                        AnyField::Bool => (2, map.next_value::<Option<bool>>()?.map(Scalar::Bool)),
+                        AnyField::Double => (3, map.next_value()?),
+                        AnyField::Map => {
+                            value.map = map.next_value()?;
+                            (4, value.map.as_ref().map(|_| Scalar::Nested))
+                        }
+                        AnyField::Array => (4, map.next_value::<Option<IgnoredAny>>()?.map(|_| Scalar::Nested)),
+                        AnyField::Other => {
+                            map.next_value::<IgnoredAny>()?;
+                            continue;
+                        }
+                    };
+                    if let Some(scalar) = scalar {
+                        keep(&mut value.scalar, rank, scalar);
+                    }
+                }
+                Ok(value)
+            }
+        }
+        d.deserialize_map(Fields)
+    }
+}
+
+/// Attributes that name the source, each as the label that it becomes.
+#[derive(Default)]
+struct Attributes<'a>(Vec<(Slot, u8, Scalar<'a>)>);
+
+impl<'de: 'a, 'a> Deserialize<'de> for Attributes<'a> {
+    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        struct List;
+        impl<'de> Visitor<'de> for List {
+            type Value = Attributes<'de>;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a sequence")
+            }
+            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Attributes<'de>, A::Error> {
+                let mut all = Vec::new();
+                while let Some(kept) = seq.next_element_seed(Attribute)? {
+                    all.extend(kept);
+                }
+                Ok(Attributes(all))
+            }
+        }
+        d.deserialize_seq(List)
+    }
+}
+
+/// One attribute; `None` where it names no source.
+struct Attribute;
+
+#[derive(Deserialize)]
+#[serde(field_identifier, rename_all = "lowercase")]
+enum AttributeField {
+    Key,
+    Value,
+    #[serde(other)]
+    Other,
+}
+
+impl<'de> DeserializeSeed<'de> for Attribute {
+    type Value = Option<(Slot, u8, Scalar<'de>)>;
+    fn deserialize<D: Deserializer<'de>>(self, d: D) -> Result<Self::Value, D::Error> {
+        d.deserialize_map(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Attribute {
+    type Value = Option<(Slot, u8, Scalar<'de>)>;
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an attribute")
+    }
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+        // The outer `None` while no key was read.
+        let mut label: Option<Option<(Slot, u8)>> = None;
+        let mut value = None;
+        while let Some(field) = map.next_key()? {
+            match field {
+                AttributeField::Key => {
+                    let key: Text<'de> = map.next_value()?;
+                    label = Some(place_dotted(&key.0).filter(|(slot, _)| matches!(slot, Slot::Label(_))));
+                }
+                // A writer that puts the value before its key is read as well.
+                AttributeField::Value if label != Some(None) => value = map.next_value::<Option<AnyValue<'de>>>()?,
+                AttributeField::Value | AttributeField::Other => {
+                    map.next_value::<IgnoredAny>()?;
+                }
+            }
+        }
+        let label = label.ok_or_else(|| A::Error::missing_field("key"))?;
+        Ok(label.and_then(|(slot, rank)| Some((slot, rank, value?.scalar()))))
+    }
 }
 
 #[derive(Default, Deserialize)]
@@ -108,9 +226,7 @@ struct Map<'a> {
 
 impl<'a> AnyValue<'a> {
     fn scalar(self) -> Scalar<'a> {
-        let nested = (self.map.is_some() || self.array.is_some()).then_some(Scalar::Nested);
-        let bool = self.bool.map(Scalar::Bool);
-        (self.string.or(self.int).or(bool).or(self.double).or(nested)).unwrap_or(Scalar::Null)
+        self.scalar.map_or(Scalar::Null, |(_, scalar)| scalar)
     }
 }
 
@@ -139,12 +255,17 @@ pub(crate) fn read<'a>(payload: &'a [u8], lines: &mut Lines<'a>) -> Result<(), D
             "too many objects, expected at most {OBJECTS_MAX} a record"
         )));
     }
-    for request in serde_json::Deserializer::from_slice(payload).into_iter::<Request<'_>>() {
+    // Once for the whole record: the parser would check each string alone, which costs more.
+    let payload = std::str::from_utf8(payload).map_err(|error| {
+        let (line, column) = json::place(payload, error.valid_up_to());
+        DecodeError::at("invalid bytes, expected UTF-8", line, column)
+    })?;
+    for request in serde_json::Deserializer::from_str(payload).into_iter::<Request<'_>>() {
         let request = request.map_err(|error| DecodeError::json(&error, (1, 1)))?;
         for logs in request.resource_logs {
             let mut resource = Found::default();
-            for attribute in logs.resource.into_iter().flat_map(|r| r.attributes) {
-                take_attribute(attribute, &mut resource);
+            for (slot, rank, value) in logs.resource.into_iter().flat_map(|r| r.attributes.0) {
+                resource.take(slot, rank, value);
             }
             for record in logs.scope_logs.into_iter().flat_map(|s| s.log_records) {
                 lines.push(found(record, &resource));
@@ -201,8 +322,8 @@ fn found<'a>(record: LogRecord<'a>, resource: &Found<'a>) -> Found<'a> {
     if let Some(id @ Scalar::Text(_)) = record.trace_id {
         found.take(TRACE, 0, id);
     }
-    for attribute in record.attributes {
-        take_attribute(attribute, &mut found);
+    for (slot, rank, value) in record.attributes.0 {
+        found.take(slot, rank, value);
     }
     if let Some(mut body) = record.body {
         if let Some(map) = body.map.take() {
@@ -227,13 +348,6 @@ fn found<'a>(record: LogRecord<'a>, resource: &Found<'a>) -> Found<'a> {
     // Without a body a record says nothing: it is as an empty line.
     found.is_blank = true;
     found
-}
-
-/// An attribute that names the source becomes a label.
-fn take_attribute<'a>(attribute: KeyValue<'a>, found: &mut Found<'a>) {
-    if let (Some((slot @ Slot::Label(_), rank)), Some(value)) = (place_dotted(&attribute.key.0), attribute.value) {
-        found.take(slot, rank, value.scalar());
-    }
 }
 
 #[cfg(test)]
@@ -274,6 +388,12 @@ mod tests {
                 "map",
                 r#""body":{"kvlistValue":{"values":[{"key":"msg","value":{"stringValue":"m"}},{"key":"level","value":{"stringValue":"warn"}}]}}"#,
                 "- Warning {pod=p,service=shop} m",
+                0,
+            ),
+            (
+                "values before keys, attributes that name nothing",
+                r#""body":{"stringValue":"m"},"attributes":[{"value":{"stringValue":"cart"},"key":"service.name"},{"key":"x","value":7},{"key":"host.name","value":null}]"#,
+                "- - {pod=p,service=cart} m",
                 0,
             ),
             (
@@ -323,6 +443,8 @@ mod tests {
         );
         let error = decode_to_text(Format::OtlpJson, flood.as_bytes()).unwrap_err();
         assert_eq!(error.to_string(), "too many objects, expected at most 65536 a record");
+        let keyless = record(r#""attributes":[{"value":{}}]"#);
+        assert!(decode_to_text(Format::OtlpJson, keyless.as_bytes()).is_err());
         let cases = [
             ("{}", "missing field `resourceLogs` at line 1 byte 2"),
             ("", "empty record, expected a JSON object"),

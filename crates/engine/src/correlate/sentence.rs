@@ -122,25 +122,18 @@ fn phrase(c: &Contributor, now: Timestamp) -> String {
             ),
             Channel::Session => session(c, &log.template, log.count) + &past,
             Channel::TemplateSilence => format!("a regular log line stopped coming: \"{}\"{past}", log.template),
-            _ => format!(
+            Channel::TemplateRate => format!(
                 "{lines} in a window where about {} are usual: \"{}\"{past}",
                 number(c.expected),
                 log.template
             ),
+            Channel::Novelty if c.direction == Direction::Pattern => format!(
+                "a value never seen before, {lines}: {} in \"{}\"{past}",
+                c.name, log.template
+            ),
+            _ => format!("{} in \"{}\" {}{past}", c.name, log.template, figure(c)),
         };
     }
-    let what = match (c.channel, c.direction) {
-        (Channel::Spread, Direction::Down) => "stands unusually still",
-        (Channel::Spread, _) => "is unusually noisy",
-        (Channel::Trend, Direction::Down) => "keeps falling",
-        (Channel::Trend, _) => "keeps rising",
-        (Channel::Shape, _) => "does not move as it usually does",
-        (Channel::Novelty, _) => "is where it has never been",
-        (Channel::Seasonal, _) => "is unusual for the time of day",
-        (_, Direction::Down) => "is too low",
-        (_, Direction::Up) => "is too high",
-        _ => "is unusual",
-    };
     if c.channel == Channel::Missing {
         return format!("{}: no value for {} intervals", c.name, number(c.actual));
     }
@@ -156,11 +149,27 @@ fn phrase(c: &Contributor, now: Timestamp) -> String {
             number(c.upper)
         );
     }
+    format!("{} {}", c.name, figure(c))
+}
+
+/// `is too high: 812 where 10 to 20 is usual`.
+fn figure(c: &Contributor) -> String {
+    let what = match (c.channel, c.direction) {
+        (Channel::Spread, Direction::Down) => "stands unusually still",
+        (Channel::Spread, _) => "is unusually noisy",
+        (Channel::Trend, Direction::Down) => "keeps falling",
+        (Channel::Trend, _) => "keeps rising",
+        (Channel::Shape, _) => "does not move as it usually does",
+        (Channel::Novelty, _) => "is where it has never been",
+        (Channel::Seasonal, _) => "is unusual for the time of day",
+        (_, Direction::Down) => "is too low",
+        (_, Direction::Up) => "is too high",
+        _ => "is unusual",
+    };
     // What rounding left of a range that is a point at zero is not worth a reader's time.
     let around_zero = |x: f64| if x.abs() < c.actual.abs() * 1e-6 { 0.0 } else { x };
     format!(
-        "{} {what}: {} where {} to {} is usual",
-        c.name,
+        "{what}: {} where {} to {} is usual",
         number(c.actual),
         number(around_zero(c.lower)),
         number(around_zero(c.upper))
@@ -346,6 +355,55 @@ mod tests {
             (said(0, 12, None), "no failure followed the 12 with open_fds before"),
         ] {
             assert_eq!(told, format!("; {want}"));
+        }
+    }
+
+    #[test]
+    fn values_inside_lines_are_told_in_words() {
+        use foreshock_domain::{Score, Source};
+        let now = Timestamp::from_secs(1_000);
+        let said = |name: &str, channel, direction, actual| {
+            let log = LogEvidence {
+                template_id: "1".into(),
+                template: "request <*> took <*>".into(),
+                count: 3,
+                seen: 0,
+                first_seen: None,
+                level: Some(Level::Info),
+                example: None,
+            };
+            let c = Contributor {
+                source: Source::Log,
+                id: "2".into(),
+                name: name.into(),
+                channel,
+                direction,
+                score: Score::from_surprise(3.0),
+                actual,
+                expected: 15.0,
+                lower: 10.0,
+                upper: 20.0,
+                onset: now,
+                log: Some(log),
+                share: None,
+            };
+            phrase(&c, now)
+        };
+        for (told, want) in [
+            (
+                said("took (ms)", Channel::Level, Direction::Up, 84.25),
+                "took (ms) in \"request <*> took <*>\" is too high: 84.25 where 10 to 20 is usual (INFO)",
+            ),
+            (
+                said("status=<?>", Channel::Novelty, Direction::Pattern, 3.0),
+                "a value never seen before, 3 lines: status=<?> in \"request <*> took <*>\" (INFO)",
+            ),
+            (
+                said("took (ms)", Channel::Novelty, Direction::Up, 99.0),
+                "took (ms) in \"request <*> took <*>\" is where it has never been: 99 where 10 to 20 is usual (INFO)",
+            ),
+        ] {
+            assert_eq!(told, want);
         }
     }
 

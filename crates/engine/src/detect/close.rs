@@ -13,6 +13,7 @@ use foreshock_metrics::{ENTITY_SERIES_MAX, Point, SeriesModel};
 use super::aggregate::Aggregate;
 use super::evidence::{evidence, session_signal, template_signal};
 use super::partition::{Context, DetectState, Scratch};
+use super::values::Closing;
 use super::window::{EntityTally, OpenWindow};
 use crate::slots::place_u32;
 
@@ -198,6 +199,11 @@ impl DetectState {
         let index = start.as_millis().div_euclid(cx.config.windows.width_ms);
         let (mut counts, mut verdicts, mut session) = (Vec::new(), Vec::new(), Vec::new());
         let windows_are_sessions = cx.source.sessions.is_none();
+        let mut held = self
+            .entities
+            .iter()
+            .filter_map(|e| Some(e.values.as_ref()?.held()))
+            .sum();
         for place in 0..self.entities.places() {
             let learning = self.learning(place_u32(place), start);
             let Some(slot) = self.entities.get(place) else {
@@ -227,6 +233,19 @@ impl DetectState {
                 as_session = Self::close_window_session(model, &counts, learning, &mut session);
                 tested += u32::from(as_session.is_some());
             }
+            let closing = Closing {
+                miner,
+                bank,
+                counts: &counts,
+                learning,
+                start,
+                end,
+                gate: cx.config.alarms.gate,
+            };
+            let tally = cell.and_then(|c| window.entities.get_mut(c));
+            let mut values = closing.close(&mut slot.values, &mut held, tally);
+            tested += values.tested;
+            cx.counters.values_refused += values.refused;
             if cell.is_none() && verdicts.is_empty() {
                 continue;
             }
@@ -235,6 +254,7 @@ impl DetectState {
                 continue;
             };
             tally.tested += tested;
+            tally.signals.append(&mut values.signals);
             if cx.config.predicts() {
                 tally.counted = counted(miner, bank, &counts);
             }

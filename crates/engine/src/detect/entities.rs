@@ -2,6 +2,7 @@ use foreshock_domain::{Entity, Timestamp};
 use foreshock_logs::{SessionModel, TemplateBank, TraceJoiner};
 use serde::{Deserialize, Serialize};
 
+use super::values::EntityValues;
 use crate::slots::{Keyed, Slots};
 
 /// Entities in a block of the stored state; those that write lines take up to a few hundred kB each.
@@ -17,6 +18,8 @@ pub(crate) struct EntitySlot {
     pub(crate) trace: TraceJoiner,
     /// Which templates it writes together in one window; `None` until its first line, and where lines name their sessions.
     pub(crate) windows: Option<Box<SessionModel>>,
+    /// What stands inside its lines; `None` until a template of it is frequent.
+    pub(crate) values: Option<Box<EntityValues>>,
     /// Nothing is learned in windows that start before this: the entity shows a failure.
     pub(crate) paused_until: Timestamp,
     /// End of the last window it was heard in.
@@ -48,6 +51,7 @@ impl EntityTable {
             templates: None,
             trace: TraceJoiner::default(),
             windows: None,
+            values: None,
             paused_until: Timestamp::MIN,
             heard: Timestamp::MIN,
         }))

@@ -1,7 +1,7 @@
 //! Signals of log lines, with what a person needs to judge them: the template, how often it came before, since when, how grave.
 
-use foreshock_domain::{Channel, LogEvidence, Signal, Source, Timestamp};
-use foreshock_logs::{Miner, SessionVerdict, TemplateId, TemplatePast, TemplateVerdict};
+use foreshock_domain::{Channel, LogEvidence, Signal, Source, Timestamp, Verdict};
+use foreshock_logs::{Miner, SessionVerdict, TemplateId, TemplatePast, TemplateVerdict, Unit};
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::window::{EXAMPLE_BYTES_MAX, EntityTally, shorten};
@@ -41,6 +41,28 @@ pub(super) fn template_signal(v: &TemplateVerdict, log: LogEvidence, start: Time
         unit: None,
         verdict: v.verdict,
         onset: v.onset.min(start),
+        log: Some(log),
+        share: None,
+    }
+}
+
+/// The signal of a number inside lines, or of a new value; `id` is its place's.
+pub(super) fn value_signal(
+    id: u64,
+    name: Box<str>,
+    unit: Option<Unit>,
+    verdict: Verdict,
+    log: LogEvidence,
+    onset: Timestamp,
+) -> Signal {
+    let unit = unit.map(Unit::symbol).filter(|symbol| !symbol.is_empty());
+    Signal {
+        source: Source::Log,
+        id: format!("{id:016x}").into(),
+        name,
+        unit: unit.map(Into::into),
+        verdict,
+        onset,
         log: Some(log),
         share: None,
     }

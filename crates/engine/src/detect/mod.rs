@@ -12,6 +12,7 @@ mod evidence;
 mod partition;
 mod series;
 mod sessions;
+mod values;
 mod window;
 
 pub(crate) use partition::Context;

@@ -451,6 +451,9 @@ impl DetectState {
         template.count = template.count.saturating_add(1);
         template.first_seen |= mined.first_seen && id != 0;
         template.level = template.level.max(line.level);
+        if id != 0 {
+            self.take_values(cx, (arrival.start, arrival.window), owner, mined.id, text);
+        }
     }
 
     /// The place of the entity that an input belongs to; `None`, and counted, where there is no room for it.

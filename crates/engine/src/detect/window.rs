@@ -2,6 +2,7 @@ use std::collections::BTreeMap;
 
 use foreshock_domain::{Fact, Level, Signal, TemplateEntry, Timestamp, VectorEntry};
 use foreshock_failure::WatchWindow;
+use foreshock_logs::ValueTally;
 use serde::{Deserialize, Serialize};
 
 use super::aggregate::Aggregate;
@@ -81,6 +82,8 @@ pub(crate) struct EntityTally {
     pub(crate) offset_first: i64,
     pub(crate) offset_last: i64,
     pub(crate) templates: BTreeMap<u64, TemplateTally>,
+    /// By template and place, where its values are read.
+    pub(crate) values: BTreeMap<(u64, u16), ValueTally>,
     pub(crate) facts: Vec<Fact>,
     pub(crate) signals: Vec<Signal>,
     /// Its series, each with the place of its slot.
@@ -150,11 +153,15 @@ impl OpenWindow {
     /// Forgets what lines said.
     pub(crate) fn forget_examples(&mut self) {
         for cell in 0..self.entities.len() {
-            let has_any = |tally: &EntityTally| tally.templates.values().any(|t| t.example.is_some());
+            let has_any = |tally: &EntityTally| {
+                tally.templates.values().any(|t| t.example.is_some())
+                    || tally.values.values().any(|v| v.shown.is_some())
+            };
             if self.entities.get(cell).is_some_and(has_any)
                 && let Some(tally) = self.entities.get_mut(cell)
             {
                 tally.templates.values_mut().for_each(|t| t.example = None);
+                tally.values.values_mut().for_each(|v| v.shown = None);
             }
         }
     }
