@@ -156,6 +156,8 @@ pub struct Limits {
     pub idle_ms: Millis,
     /// Outputs after which an epoch is committed early.
     pub epoch_outputs: usize,
+    /// Bytes of outputs after which an epoch is committed early.
+    pub epoch_bytes: usize,
     /// Records after which an epoch is committed early.
     pub epoch_records: u64,
 }
@@ -171,6 +173,7 @@ impl Default for Limits {
             contributors: 8,
             idle_ms: 7 * 24 * 3_600_000,
             epoch_outputs: 50_000,
+            epoch_bytes: 32 << 20,
             epoch_records: 500_000,
         }
     }

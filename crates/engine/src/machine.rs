@@ -78,6 +78,8 @@ pub struct Engine {
     config: Arc<EngineConfig>,
     partitions: BTreeMap<TopicPartition, Partition>,
     outputs: Vec<Output>,
+    /// Of these, values alone.
+    output_bytes: usize,
     counters: Counters,
 }
 
@@ -89,6 +91,7 @@ impl Engine {
             config,
             partitions: BTreeMap::new(),
             outputs: Vec::new(),
+            output_bytes: 0,
             counters: Counters::default(),
         }
     }
@@ -186,6 +189,8 @@ impl Engine {
             self.outputs.truncate(before);
             self.counters.records_replayed += 1;
         }
+        let new = self.outputs.iter().skip(before);
+        self.output_bytes += new.map(|output| output.value.len()).sum::<usize>();
     }
 
     /// Writes the clock into every signals partition that is owned.
@@ -212,7 +217,9 @@ impl Engine {
     #[must_use]
     pub fn epoch_is_full(&self) -> bool {
         let limits = &self.config.limits;
-        self.outputs.len() >= limits.epoch_outputs || self.counters.records >= limits.epoch_records
+        self.outputs.len() >= limits.epoch_outputs
+            || self.output_bytes >= limits.epoch_bytes
+            || self.counters.records >= limits.epoch_records
     }
 
     /// The next epochs shall carry the state of each partition that moved, each at a moment that suits it: within
@@ -235,6 +242,7 @@ impl Engine {
             outputs: std::mem::take(&mut self.outputs),
             ..Epoch::default()
         };
+        self.output_bytes = 0;
         for (of, partition) in &mut self.partitions {
             if std::mem::take(&mut partition.moved) && partition.next > partition.committed {
                 epoch.reached.push((*of, partition.next));

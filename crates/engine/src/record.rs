@@ -70,14 +70,17 @@ pub struct Output {
 }
 
 impl Output {
-    /// A record that could not be read, as it was, with the reason.
+    /// A record that could not be read, as it was, with the reason; its beginning where it is too large for the topic.
     pub(crate) fn dead_letter(upstream: &Upstream, record: &Record<'_>, error: &DecodeError) -> Self {
-        let headers = dead_letter::headers(upstream, record.offset, record.timestamp, error);
+        let (key, value) = (record.key.unwrap_or_default(), record.payload.unwrap_or_default());
+        let (key, value, cut) = dead_letter::kept(key, value);
+        let mut headers = dead_letter::headers(upstream, record.offset, record.timestamp, error);
+        headers.extend(cut);
         Self {
             from: record.from,
             to: Destination::DeadLetters,
-            key: record.key.unwrap_or_default().to_vec(),
-            value: record.payload.unwrap_or_default().to_vec(),
+            key: key.to_vec(),
+            value: value.to_vec(),
             headers: headers
                 .into_iter()
                 .map(|(k, v)| (Cow::Borrowed(k), v.into_bytes()))

@@ -1,5 +1,6 @@
 //! Records that could not be read: topic `foreshock.dead-letters`. The value is the original bytes, untouched; where they
-//! came from and why they were refused is in headers, so that they can be sent again once the cause is mended.
+//! came from and why they were refused is in headers, so that they can be sent again once the cause is mended. Of what is too large
+//! for a topic at its defaults there is the beginning: a letter that brokers refuse would hold up its partition for ever.
 
 use foreshock_domain::{Timestamp, Upstream};
 
@@ -15,6 +16,33 @@ pub const SOURCE_OFFSET: &str = "source_offset";
 pub const SOURCE_TIMESTAMP: &str = "source_timestamp";
 /// Header: why it was refused, at most about 200 bytes.
 pub const ERROR: &str = "error";
+
+/// Header: bytes of the value as it was, decimal; only where it is cut.
+pub const SOURCE_VALUE_BYTES: &str = "source_value_bytes";
+/// Header: bytes of the key as it was, decimal; only where it is cut.
+pub const SOURCE_KEY_BYTES: &str = "source_key_bytes";
+
+/// Bytes that are kept of a value. With key and headers it goes through brokers at their default of 1 MiB a batch, however badly
+/// it compresses.
+pub const VALUE_BYTES_MAX: usize = 768 << 10;
+/// Bytes that are kept of a key.
+pub const KEY_BYTES_MAX: usize = 64 << 10;
+
+/// Key and value as a dead letter has them, and the headers that say so where one is cut.
+#[must_use]
+pub fn kept<'a>(key: &'a [u8], value: &'a [u8]) -> (&'a [u8], &'a [u8], Vec<(&'static str, String)>) {
+    let parts = [
+        (SOURCE_KEY_BYTES, key.len(), KEY_BYTES_MAX),
+        (SOURCE_VALUE_BYTES, value.len(), VALUE_BYTES_MAX),
+    ];
+    let cut = parts.into_iter().filter(|(_, bytes, most)| bytes > most);
+    let headers = cut.map(|(name, bytes, _)| (name, bytes.to_string())).collect();
+    (
+        &key[..key.len().min(KEY_BYTES_MAX)],
+        &value[..value.len().min(VALUE_BYTES_MAX)],
+        headers,
+    )
+}
 
 /// The headers of a dead letter.
 #[must_use]
@@ -57,5 +85,25 @@ mod tests {
         let got = headers(&upstream, 42, Some(Timestamp::from_secs(1)), &error);
         assert_eq!(got.iter().map(|(k, v)| (*k, v.as_str())).collect::<Vec<_>>(), expected);
         assert_eq!(headers(&upstream, 42, None, &error).len(), 4);
+    }
+
+    #[test]
+    fn what_is_too_large_is_cut_and_says_so() {
+        let whole = kept(b"k", &[7; VALUE_BYTES_MAX]);
+        assert_eq!(
+            (whole.0, whole.1.len(), whole.2),
+            (&b"k"[..], VALUE_BYTES_MAX, Vec::new())
+        );
+        let (key, value, headers) = kept(&[1; KEY_BYTES_MAX + 1], &[7; 10 << 20]);
+        assert_eq!((key.len(), value.len()), (KEY_BYTES_MAX, VALUE_BYTES_MAX));
+        let expected = [("source_key_bytes", "65537"), ("source_value_bytes", "10485760")];
+        assert_eq!(
+            headers.iter().map(|(k, v)| (*k, v.as_str())).collect::<Vec<_>>(),
+            expected
+        );
+        assert!(
+            key.len() + value.len() + 1_024 < 1 << 20,
+            "a topic at its defaults takes it"
+        );
     }
 }

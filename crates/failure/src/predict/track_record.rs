@@ -235,6 +235,9 @@ mod tests {
     const HORIZON: Millis = 3_600_000;
     const HOUR: i64 = 3_600;
 
+    /// Hours from when on it was shown, and how that ended.
+    type Told = (i64, Ending);
+
     fn signal(name: &str, direction: Direction) -> Signal {
         Signal {
             source: Source::Metric,
@@ -269,7 +272,7 @@ mod tests {
     }
 
     /// Ten entities for thirty days, of which `memory` was too high at times, with these ends.
-    fn after(endings: &[(i64, Ending)]) -> TrackRecords {
+    fn after(endings: &[Told]) -> TrackRecords {
         let mut records = TrackRecords::default();
         records.healthy(10 * 30 * 24 * HORIZON);
         let kind = Kind::of(&up("memory{host=a}"));
@@ -282,18 +285,18 @@ mod tests {
         records
     }
 
-    fn failed(from: i64) -> (i64, Ending) {
+    fn failed(from: i64) -> Told {
         (from, Ending::Failed(at(from) + HORIZON / 2))
     }
 
-    fn held(from: i64) -> (i64, Ending) {
+    fn held(from: i64) -> Told {
         (from, Ending::Held(at(from + 1)))
     }
 
     #[test]
     fn a_kind_precedes_failures_from_the_second_on_and_foretells_them_from_the_third() {
         // (endings, right, of, worth)
-        let cases: [(&[(i64, Ending)], u32, u32, Worth); 6] = [
+        let cases: [(&[Told], u32, u32, Worth); 6] = [
             (&[failed(10)], 1, 1, Worth::Nothing),
             (&[failed(10), failed(50)], 2, 2, Worth::Precedes),
             (&[failed(10), held(50), failed(100)], 2, 3, Worth::Precedes),

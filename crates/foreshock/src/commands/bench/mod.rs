@@ -1,6 +1,7 @@
 //! How fast this machine is, on one core: decoding, models and the whole pipeline, each on data made here, the same on every
 //! machine. Rates are for comparing things in one run; a busy machine makes all of them smaller.
 
+mod hostile;
 mod state;
 mod training;
 
@@ -40,6 +41,7 @@ EXAMPLES
   foreshock bench --train
   foreshock bench --state                  10 thousand, 100 thousand and a million series; takes minutes and 10 GB
   foreshock bench --state --series 50000   in one partition and in eight
+  foreshock bench --hostile                what floods, long lines and mad clocks cost at most; takes minutes and 4 GB
 
 Prints records or samples per second and nanoseconds for each, and the bytes of state that a series costs.")]
 pub struct BenchArgs {
@@ -54,6 +56,14 @@ pub struct BenchArgs {
     /// Save and restore state instead: how long the pipeline stands still, seconds, bytes, peak memory
     #[arg(long, conflicts_with = "train")]
     pub state: bool,
+
+    /// Feed what nobody should send instead: most memory, longest record, and what is counted
+    #[arg(long, conflicts_with_all = ["train", "state", "series"])]
+    pub hostile: bool,
+
+    /// One case of these, in this process
+    #[arg(long, requires = "hostile", hide = true)]
+    pub case: Option<String>,
 }
 
 /// Numbers that look like noise and are the same everywhere.
@@ -85,6 +95,12 @@ pub fn execute(args: &BenchArgs) -> Result<(), CommandError> {
     }
     if args.state {
         return states(args.series);
+    }
+    if args.hostile {
+        return match &args.case {
+            Some(name) => print(&format!("{}\n", hostile::one(name)?)),
+            None => print(&table(&hostile::all()?)),
+        };
     }
     let series = args.series.unwrap_or(10_000) as usize;
     print(&format!(

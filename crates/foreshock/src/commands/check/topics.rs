@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use foreshock_kafka::{BrokerView, Cadence, Operation, Resource, Rights, STATE_RECORD_BYTES, TopicView};
+use foreshock_wire::dead_letter::{KEY_BYTES_MAX, VALUE_BYTES_MAX};
 
 use super::{Finding, Standing};
 use crate::config::Config;
@@ -13,6 +14,11 @@ const SNAPSHOTS_KEPT: u32 = 10;
 
 /// Partitions proposed for an input that is not there.
 const INPUT_PARTITIONS: usize = 6;
+
+/// The largest record of signals or events, with its headers: measured under floods, and twice that.
+const RECORD_BYTES: u64 = 256 << 10;
+/// The largest dead letter, with its headers.
+const DEAD_LETTER_BYTES: u64 = (VALUE_BYTES_MAX + KEY_BYTES_MAX) as u64 + (4 << 10);
 
 /// What a topic is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -140,13 +146,18 @@ fn judge_topic(role: Role, topic: &TopicView, servers: &str, replicas: usize, wi
         }
         _ => {}
     }
+    let (written, largest) = match role {
+        Role::State => ("a block of state", STATE_RECORD_BYTES),
+        Role::DeadLetters => ("a dead letter", DEAD_LETTER_BYTES),
+        Role::Events | Role::Signals => ("a record", RECORD_BYTES),
+        Role::Input => ("", 0),
+    };
     if let Some(bytes) = topic.max_message_bytes
-        && role == Role::State
-        && bytes < STATE_RECORD_BYTES
+        && bytes < largest
     {
         complain(
             Standing::Fail,
-            format!("max.message.bytes is {bytes}: a block of state takes up to {STATE_RECORD_BYTES}"),
+            format!("max.message.bytes is {bytes}: {written} takes up to {largest}"),
         );
         command = command.or_else(|| Some(alter("max.message.bytes=1048588")));
     }

@@ -105,6 +105,22 @@ fn topics_are_judged_by_their_role() {
             Some("max.message.bytes=1048588"),
         ),
         (
+            "dead letters that will not fit",
+            Role::DeadLetters,
+            of_small_records(view(Ok(1), Some("delete"), week)),
+            Fail,
+            "a dead letter takes up to",
+            Some("max.message.bytes=1048588"),
+        ),
+        (
+            "signals that will not fit",
+            Role::Signals,
+            of_small_records(view(Ok(1), Some("delete"), week)),
+            Fail,
+            "max.message.bytes is 100000",
+            Some("max.message.bytes=1048588"),
+        ),
+        (
             "small input records are the producers' affair",
             Role::Input,
             of_small_records(view(Ok(1), Some("delete"), week)),
