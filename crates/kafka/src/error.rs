@@ -34,6 +34,9 @@ pub enum LogError {
     /// A snapshot could not be packed.
     #[error("a snapshot can't be written: {0}")]
     Snapshot(std::io::Error),
+    /// The system gives no thread.
+    #[error("no thread can be started: {0}")]
+    Thread(std::io::Error),
     /// Stored state that this program must not touch.
     #[error("{0}")]
     State(StateError),
@@ -57,6 +60,7 @@ impl LogError {
         let code = match self {
             Self::Fenced(_) => return "nothing, if it is rare; otherwise give each process its own `instance` name",
             Self::Setup(_) => return "see `foreshock check`",
+            Self::Thread(_) => return "raise the limits of processes and memory",
             Self::Snapshot(_) => return "nothing; if it comes again, report it",
             Self::Unreached(unreached) => return unreached.cause.help(),
             Self::Denied(_) => return "give this user its rights; `foreshock check --acls` prints the commands",
@@ -90,6 +94,15 @@ impl LogError {
                 | Code::TransactionalIdAuthorizationFailed,
             ) => "give this user its rights; `foreshock check` says which are missing",
             _ => "nothing, if it is rare: it is mended by beginning again",
+        }
+    }
+}
+
+impl From<StateError> for LogError {
+    fn from(error: StateError) -> Self {
+        match error {
+            StateError::Kafka(error) => broker("partitions can't be taken up")(error),
+            newer @ StateError::Newer { .. } => Self::State(newer),
         }
     }
 }

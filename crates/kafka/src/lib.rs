@@ -12,11 +12,14 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::panic))]
 
 mod admin;
+mod clients;
 mod contact;
 mod embedded;
 mod error;
+mod farewell;
 mod log;
 mod member;
+mod orphans;
 mod pulse;
 mod range;
 mod reader;

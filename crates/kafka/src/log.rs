@@ -8,46 +8,45 @@ use foreshock_engine::{Assignment, Destination, Epoch, Log, Output, Polled, Reco
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{BorrowedMessage, Header, Message, OwnedHeaders, OwnedMessage};
-use rdkafka::producer::{BaseRecord, DefaultProducerContext, Producer, ThreadedProducer};
-use rdkafka::util::Timeout;
+use rdkafka::producer::{BaseRecord, Producer};
 use rdkafka::{Offset, TopicPartitionList};
 
+use crate::clients::{Writer, consumer, producer};
 use crate::error::{LogError, broker, is_denied};
-use crate::member::{Hooks, Lag, Member, Rebalanced, topic_id};
-use crate::pulse::{Pulse, during};
+use crate::farewell::Farewell;
+use crate::member::{Hooks, Lag, Member, Rebalanced, record_of};
+use crate::orphans::Orphans;
+use crate::pulse::{Pulse, Wait, during, leaving, patiently};
 use crate::reader::partitions_of;
 use crate::settings::{Delivery, LogSettings};
-use crate::state::{Saver, StateError, StateRecord};
+use crate::state::{Saver, StateRecord};
 
 /// Records handed over by one poll; between polls the loop looks at the clock.
 const BATCH: usize = 2_000;
 /// Longest wait for a record.
 const WAIT: Duration = Duration::from_millis(50);
-/// A transaction that a killed process left is aborted by the brokers after this long, and its readers wait so long.
-const TRANSACTION_TIMEOUT_MS: &str = "15000";
 /// For the last snapshot, of the 25 seconds in which the service must be gone.
 const FINISH: Duration = Duration::from_secs(15);
-/// For calls to the brokers that are retried inside.
+/// For calls that are retried inside.
 const CALL_TIMEOUT: Duration = Duration::from_secs(30);
 /// A call that can be taken up again is left so often to show that this thread is alive.
 const SLICE: Duration = Duration::from_secs(1);
-
-fn of_state(error: StateError) -> LogError {
-    match error {
-        StateError::Kafka(error) => broker("partitions can't be taken up")(error),
-        newer @ StateError::Newer { .. } => LogError::State(newer),
-    }
-}
+/// For a commit. Brokers abort the transaction long before, unless they have begun to commit it; then it is them who finish it, whoever
+/// asks. So to give up is to lose time only: the next producer waits until its outcome is known, and what is to be read next is read
+/// from the brokers.
+const COMMIT_MAX: Duration = Duration::from_secs(60);
+/// Who was given no partition for so long tells of it.
+const UNGIVEN: Duration = Duration::from_secs(60);
 
 /// One member of the group and its transactional producer; see the crate.
 pub struct KafkaLog {
     settings: LogSettings,
-    consumer: BaseConsumer<Member>,
-    producer: Arc<ThreadedProducer<DefaultProducerContext>>,
+    consumer: Arc<BaseConsumer<Member>>,
+    producer: Arc<Writer>,
     saver: Saver,
     /// Blocks of states are sent ahead of the epoch that they are committed with, while records are read.
     has_begun: Arc<AtomicBool>,
-    /// Where partitions that came last began, for when their snapshots turn out to be unreadable.
+    /// The partitions it has, and where they began, for when their snapshots turn out to be unreadable.
     began: BTreeMap<TopicPartition, i64>,
     clock: Box<dyn Fn() -> Timestamp + Send>,
     pulse: Pulse,
@@ -59,6 +58,11 @@ pub struct KafkaLog {
     next_epoch: Instant,
     next_snapshot: Instant,
     next_tick: Instant,
+    /// Since when it has no partition, until that was told.
+    ungiven: Option<Instant>,
+    _orphans: Orphans,
+    /// The last field: it ends the clients.
+    _farewell: Farewell,
 }
 
 impl KafkaLog {
@@ -74,9 +78,12 @@ impl KafkaLog {
         stop: Arc<AtomicBool>,
         lag: Lag,
     ) -> Result<Self, LogError> {
+        let mut farewell = Farewell::new(Arc::clone(&pulse));
         let producer = Arc::new(producer(&settings)?);
+        farewell.hold(Arc::clone(&producer));
         if settings.delivery == Delivery::ExactlyOnce {
-            during(&pulse, || producer.init_transactions(CALL_TIMEOUT))
+            let what = "the end of this instance's last transaction";
+            during(&pulse, what, || producer.init_transactions(CALL_TIMEOUT))
                 .map_err(broker("the producer can't take up its transactions"))?;
         }
         let has_begun = Arc::new(AtomicBool::new(false));
@@ -84,17 +91,21 @@ impl KafkaLog {
             pulse: Arc::clone(&pulse),
             // Restoring may take longer than a transaction may stay open.
             settle: {
-                let (producer, has_begun) = (Arc::clone(&producer), Arc::clone(&has_begun));
+                let (producer, has_begun, pulse) = (Arc::clone(&producer), Arc::clone(&has_begun), Arc::clone(&pulse));
                 Box::new(move || match has_begun.swap(false, Ordering::Relaxed) {
-                    true => producer.commit_transaction(Timeout::Never),
+                    true => patiently(&pulse, "a commit before partitions are taken up", COMMIT_MAX, |_| {
+                        producer.commit_transaction(SLICE)
+                    }),
                     false => Ok(()),
                 })
             },
         };
-        let consumer = consumer(&settings, lag, hooks)?;
-        let state_partitions = during(&pulse, || partitions_of(&consumer, &settings.topics.state))
-            .map_err(broker("the state topic can't be seen"))?
-            .len();
+        let consumer = Arc::new(consumer(&settings, lag, hooks)?);
+        farewell.hold(Arc::clone(&consumer));
+        let seen = during(&pulse, "the state topic", || {
+            partitions_of(&consumer, &settings.topics.state)
+        });
+        let state_partitions = seen.map_err(broker("the state topic can't be seen"))?.len();
         let topics = &settings.topics;
         let names: Vec<&str> = topics
             .inputs
@@ -105,6 +116,7 @@ impl KafkaLog {
         consumer
             .subscribe(&names)
             .map_err(broker("the topics can't be subscribed to"))?;
+        let orphans = Orphans::watch(&settings, &consumer).map_err(LogError::Thread)?;
         let now = Instant::now();
         Ok(Self {
             next_epoch: now + settings.cadence.epoch,
@@ -122,6 +134,9 @@ impl KafkaLog {
             stop,
             waiting: None,
             has_read: false,
+            ungiven: Some(now),
+            _orphans: orphans,
+            _farewell: farewell,
         })
     }
 
@@ -135,13 +150,23 @@ impl KafkaLog {
                     self.saver.take_up(assignment.of, kept);
                     assignment
                 };
-                return Ok(Some(Polled::Assigned(came.into_iter().map(take_up).collect())));
+                let came: Vec<Assignment> = came.into_iter().map(take_up).collect();
+                if !self.began.is_empty() {
+                    self.ungiven = None;
+                }
+                return Ok(Some(Polled::Assigned(came)));
             }
             Some(Rebalanced::Went(partitions)) => {
-                partitions.iter().for_each(|of| self.saver.give_up(*of));
+                for of in &partitions {
+                    self.saver.give_up(*of);
+                    self.began.remove(of);
+                }
+                if self.began.is_empty() {
+                    self.ungiven = Some(Instant::now());
+                }
                 return Ok(Some(Polled::Revoked(partitions)));
             }
-            Some(Rebalanced::Failed(error)) => return Err(of_state(error)),
+            Some(Rebalanced::Failed(error)) => return Err(error.into()),
             None => {}
         }
         if self.stop.load(Ordering::Relaxed) {
@@ -150,6 +175,7 @@ impl KafkaLog {
         if !self.has_read {
             return Ok(None);
         }
+        self.tell_if_ungiven();
         let now = Instant::now();
         if now >= self.next_tick {
             self.has_read = false;
@@ -167,6 +193,19 @@ impl KafkaLog {
             return Ok(Some(Polled::Due { snapshot }));
         }
         Ok(None)
+    }
+
+    /// Nothing to do is no fault where there are more members than partitions, and looks the same where one member keeps the group.
+    fn tell_if_ungiven(&mut self) {
+        if self.ungiven.take_if(|since| since.elapsed() > UNGIVEN).is_some() {
+            tracing::warn!(
+                group = self.settings.group,
+                instance = self.settings.instance,
+                advice = "look at the group with `kafka-consumer-groups.sh --describe --group … --members`: either it has more members \
+                          than partitions, or a member that takes long to come up keeps the others waiting",
+                "waits for the group to give partitions"
+            );
+        }
     }
 
     fn topic_name(&self, topic: TopicId) -> &str {
@@ -212,6 +251,7 @@ impl KafkaLog {
         let mut record: BaseRecord<'_, [u8], [u8]> = BaseRecord::to(topic);
         (record.partition, record.key, record.payload, record.headers) = (partition, key, payload, headers);
         let deadline = Instant::now() + CALL_TIMEOUT;
+        let mut wait = Wait::new("room for records that are to be written");
         loop {
             match self.producer.send(record) {
                 Ok(()) => return Ok(()),
@@ -219,6 +259,7 @@ impl KafkaLog {
                     if Instant::now() < deadline =>
                 {
                     (self.pulse)();
+                    wait.look();
                     std::thread::sleep(Duration::from_millis(2));
                     record = back;
                 }
@@ -296,57 +337,40 @@ impl KafkaLog {
                 what: "the group can't be named",
                 error: KafkaError::Canceled,
             })?;
+            let group = Arc::new(group);
             let offsets = self.offsets(epoch)?;
-            let until = Instant::now() + CALL_TIMEOUT;
-            self.patiently(Some(until), || {
-                self.producer.send_offsets_to_transaction(&offsets, &group, 5 * SLICE)
+            // The client waits for a coordinator that is away for as long as it is away.
+            let call = || {
+                let (producer, group, offsets) = (Arc::clone(&self.producer), Arc::clone(&group), offsets.clone());
+                move || producer.send_offsets_to_transaction(&offsets, &group, 5 * SLICE)
+            };
+            patiently(&self.pulse, "offsets to join their transaction", CALL_TIMEOUT, |wait| {
+                leaving(&self.pulse, wait, CALL_TIMEOUT, call())
             })
             .map_err(broker("offsets can't join the transaction"))?;
         }
-        // Without a limit: to leave it in the middle would leave it unknown whether the transaction went through.
-        self.patiently(None, || self.producer.commit_transaction(SLICE))
-            .map_err(broker("the transaction can't be committed"))?;
+        patiently(&self.pulse, "the commit of a transaction", COMMIT_MAX, |_| {
+            self.producer.commit_transaction(SLICE)
+        })
+        .map_err(broker("the transaction can't be committed"))?;
         self.has_begun.store(false, Ordering::Relaxed);
         Ok(())
-    }
-
-    /// Makes a call again for as long as it only says that it was not done in its time, and shows that this thread is alive.
-    fn patiently(
-        &self,
-        until: Option<Instant>,
-        mut call: impl FnMut() -> Result<(), KafkaError>,
-    ) -> Result<(), KafkaError> {
-        loop {
-            let error = match call() {
-                Ok(()) => return Ok(()),
-                Err(error) => error,
-            };
-            let goes_on = match &error {
-                KafkaError::Flush(code) => *code == RDKafkaErrorCode::OperationTimedOut,
-                KafkaError::Transaction(error) => error.is_retriable(),
-                _ => false,
-            };
-            if !goes_on || until.is_some_and(|until| Instant::now() > until) {
-                return Err(error);
-            }
-            (self.pulse)();
-            std::thread::sleep(Duration::from_millis(20));
-        }
     }
 
     fn commit_at_least_once(&mut self, epoch: &Epoch) -> Result<(), LogError> {
         for output in &epoch.outputs {
             self.send_output(output)?;
         }
-        let until = Instant::now() + CALL_TIMEOUT;
-        self.patiently(Some(until), || self.producer.flush(SLICE))
-            .map_err(broker("records can't be written"))?;
+        patiently(&self.pulse, "records to be written", CALL_TIMEOUT, |_| {
+            self.producer.flush(SLICE)
+        })
+        .map_err(broker("records can't be written"))?;
         if epoch.reached.is_empty() {
             return Ok(());
         }
         let offsets = self.offsets(epoch)?;
-        during(&self.pulse, || self.consumer.commit(&offsets, CommitMode::Sync))
-            .map_err(broker("offsets can't be committed"))
+        let commit = || self.consumer.commit(&offsets, CommitMode::Sync);
+        during(&self.pulse, "the commit of offsets", commit).map_err(broker("offsets can't be committed"))
     }
 }
 
@@ -355,20 +379,6 @@ impl Drop for KafkaLog {
         // Leaving takes partitions back one last time, and nobody wants their state any more.
         self.consumer.context().leave();
     }
-}
-
-fn record_of<'a, M: Message>(settings: &LogSettings, message: &'a M) -> Option<Record<'a>> {
-    let topic = topic_id(&settings.topics, message.topic())?;
-    Some(Record {
-        from: TopicPartition {
-            topic,
-            partition: message.partition(),
-        },
-        offset: message.offset(),
-        timestamp: message.timestamp().to_millis().map(Timestamp::from_millis),
-        key: message.key(),
-        payload: message.payload(),
-    })
 }
 
 impl Log for KafkaLog {
@@ -381,7 +391,7 @@ impl Log for KafkaLog {
         self.has_read = true;
         let mut read = 0;
         if let Some(message) = self.waiting.take()
-            && let Some(record) = record_of(&self.settings, &message)
+            && let Some(record) = record_of(&self.settings.topics, &message)
         {
             sink(record);
             read += 1;
@@ -411,7 +421,7 @@ impl Log for KafkaLog {
                 self.waiting = Some(message.detach());
                 break;
             }
-            if let Some(record) = record_of(&self.settings, &message) {
+            if let Some(record) = record_of(&self.settings.topics, &message) {
                 sink(record);
                 read += 1;
             }
@@ -438,12 +448,11 @@ impl Log for KafkaLog {
     fn fall_back(&mut self, of: TopicPartition) -> Result<Assignment, LogError> {
         let topic = self.topic_name(of.topic).to_owned();
         let below = self.began.get(&of).copied();
-        let (start, assignment, kept) = self
-            .consumer
-            .context()
-            .take_up(&self.consumer, &topic, of, below)
-            .map_err(of_state)?;
-        self.go_back(&topic, of.partition, start)?;
+        let (start, assignment, kept) = during(&self.pulse, "an earlier state", || {
+            self.consumer.context().take_up(&self.consumer, &topic, of, below)
+        })?;
+        let back = || self.go_back(&topic, of.partition, start);
+        during(&self.pulse, "a partition to be read from further back", back)?;
         self.waiting
             .take_if(|m| m.topic() == topic && m.partition() == of.partition);
         self.began
@@ -473,41 +482,6 @@ impl Log for KafkaLog {
     }
 }
 
-fn producer(settings: &LogSettings) -> Result<ThreadedProducer<DefaultProducerContext>, LogError> {
-    let mut config = settings.connection.client();
-    config
-        .set("enable.idempotence", "true")
-        .set("linger.ms", "5")
-        .set("compression.type", "lz4")
-        .set("message.max.bytes", "4194304");
-    if settings.delivery == Delivery::ExactlyOnce {
-        config
-            .set("transactional.id", format!("{}-{}", settings.group, settings.instance))
-            .set("transaction.timeout.ms", TRANSACTION_TIMEOUT_MS);
-    }
-    config.create().map_err(LogError::Setup)
-}
-
-fn consumer(settings: &LogSettings, lag: Lag, hooks: Hooks) -> Result<BaseConsumer<Member>, LogError> {
-    let mut config = settings.connection.client();
-    let session_ms = settings.session_timeout.as_millis();
-    config
-        .set("group.id", &settings.group)
-        .set("group.instance.id", &settings.instance)
-        .set("partition.assignment.strategy", "cooperative-sticky")
-        .set("enable.auto.commit", "false")
-        .set("enable.auto.offset.store", "false")
-        .set("auto.offset.reset", "earliest")
-        .set("isolation.level", "read_committed")
-        .set("session.timeout.ms", session_ms.to_string())
-        .set("heartbeat.interval.ms", (session_ms / 4).max(1).to_string())
-        // Restoring a large partition happens inside one poll.
-        .set("max.poll.interval.ms", session_ms.max(1_800_000).to_string())
-        .set("fetch.wait.max.ms", "100")
-        .set("fetch.queue.backoff.ms", "20")
-        .set("queued.max.messages.kbytes", "65536")
-        .set("statistics.interval.ms", "5000");
-    config
-        .create_with_context(Member::new(settings.clone(), lag, hooks))
-        .map_err(LogError::Setup)
-}
+#[cfg(test)]
+#[path = "log_tests.rs"]
+mod tests;

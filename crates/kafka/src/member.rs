@@ -3,9 +3,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use foreshock_engine::{Assignment, Snapshot, TopicId, TopicPartition};
+use foreshock_domain::Timestamp;
+use foreshock_engine::{Assignment, Record, Snapshot, TopicId, TopicPartition};
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
 use rdkafka::error::KafkaError;
+use rdkafka::message::Message;
 use rdkafka::types::RDKafkaRespErr;
 use rdkafka::{ClientContext, Offset, Statistics, TopicPartitionList};
 
@@ -282,6 +284,14 @@ fn ends(
     }
 }
 
+/// What the group gave can't be taken up, so the log is over. The group must have its answer all the same: a client that owes one, and
+/// whose name the brokers have given to another, never ends.
+fn answer_with_nothing(consumer: &BaseConsumer<Member>) {
+    if let Err(error) = consumer.incremental_assign(&TopicPartitionList::new()) {
+        tracing::warn!(%error, "the group has no answer");
+    }
+}
+
 /// The engine's id of a topic.
 pub(crate) fn topic_id(topics: &Topics, name: &str) -> Option<TopicId> {
     if name == topics.signals {
@@ -289,6 +299,21 @@ pub(crate) fn topic_id(topics: &Topics, name: &str) -> Option<TopicId> {
     }
     let place = topics.inputs.iter().position(|t| t == name)?;
     u16::try_from(place + 1).ok().map(TopicId)
+}
+
+/// A record of one of these topics, as the engine takes it.
+pub(crate) fn record_of<'a, M: Message>(topics: &Topics, message: &'a M) -> Option<Record<'a>> {
+    let topic = topic_id(topics, message.topic())?;
+    Some(Record {
+        from: TopicPartition {
+            topic,
+            partition: message.partition(),
+        },
+        offset: message.offset(),
+        timestamp: message.timestamp().to_millis().map(Timestamp::from_millis),
+        key: message.key(),
+        payload: message.payload(),
+    })
 }
 
 impl ClientContext for Member {
@@ -319,11 +344,14 @@ impl ConsumerContext for Member {
                 consumer.incremental_assign(tpl).map_err(StateError::from)
             }
             RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS => {
-                during(&self.hooks.pulse, || self.restore(consumer, tpl, None)).and_then(|(starts, came)| {
+                let what = "what is committed and stored of partitions that come";
+                let took = during(&self.hooks.pulse, what, || self.restore(consumer, tpl, None));
+                let took = took.and_then(|(starts, came)| {
                     consumer.incremental_assign(&starts)?;
                     self.tell(Rebalanced::Came(came));
                     Ok(())
-                })
+                });
+                took.inspect_err(|_| answer_with_nothing(consumer))
             }
             RDKafkaRespErr::RD_KAFKA_RESP_ERR__REVOKE_PARTITIONS => {
                 let elements = tpl.elements();
