@@ -13,6 +13,7 @@ mod deployment;
 mod faults;
 mod fleet;
 mod harness;
+mod orphans;
 mod pipeline;
 mod process;
 mod proxy;

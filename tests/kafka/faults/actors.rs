@@ -197,6 +197,13 @@ pub fn frozen(stage: &Stage<'_>, of: &Deployment<'_>, mut processes: Vec<Foresho
                 "it wakes and goes on:\n{}",
                 processes[sleeper].last_stderr()
             );
+            // Only after a while: when it wakes it has not come round for as long as it stood still.
+            let live = processes[sleeper].get("/livez").is_none_or(|(status, _)| status == 200);
+            assert!(
+                live || woke.elapsed() < Duration::from_secs(10),
+                "/livez asks for a restart, which would mend nothing:\n{}",
+                processes[sleeper].last_stderr()
+            );
             assert!(
                 woke.elapsed() < PATIENCE,
                 "it works again:\n{}",

@@ -4,8 +4,9 @@
 //! One fleet's metrics and logs go into shared input topics at a steady pace. Six deployments read them, each with topics and a
 //! group of its own and a fault of its own; at last one more reads everything undisturbed, and says what was to be expected.
 //!
-//! The short version (`--ignored faults`) has everything at once. The long one has the faults in turn, so that the time to
-//! recover belongs to one fault, and watches what two processes hold that live through all of it:
+//! The short version has two kinds of faults, and belongs to the tests that always run. The full one (`--ignored faults`) has
+//! everything at once. The long one has the faults in turn, so that the time to recover belongs to one fault, and watches what two
+//! processes hold that live through all of it:
 //!
 //! ```sh
 //! FORESHOCK_SOAK_MINUTES=60 cargo test --release -p foreshock --test kafka -- --ignored soak --nocapture
@@ -39,10 +40,6 @@ const PATIENCE: Duration = Duration::from_secs(240);
 /// No fault begins so shortly before the end of the stream: it would find nothing to disturb.
 const TAIL: Duration = Duration::from_secs(15);
 
-/// Observed time after the last window in which the second stage has decided all there is to decide: what it holds back, and that failures
-/// are over, after their cooldown; a little longer, for the ticks at both ends.
-const DECIDES_MS: i64 = 80_000;
-
 /// How a run goes.
 struct Plan {
     fleet: Fleet,
@@ -50,6 +47,29 @@ struct Plan {
     stream: Duration,
     /// Whether faults come one after the other.
     in_turn: bool,
+    /// Names of cases; `None` for those that the user names, or all.
+    only: Option<&'static [&'static str]>,
+    /// Until a failure is over.
+    cooldown_s: u32,
+}
+
+impl Plan {
+    /// Observed time after the last window in which the second stage has decided all there is to decide: what it holds back, and
+    /// that failures are over, after their cooldown; a little longer, for the ticks at both ends.
+    fn decides_ms(&self) -> i64 {
+        i64::from(self.cooldown_s) * 1_000 + 20_000
+    }
+
+    /// Those it names, or that `FORESHOCK_FAULTS=killed,network` names, or all.
+    fn cases(&self) -> Vec<Case> {
+        let named = std::env::var("FORESHOCK_FAULTS").unwrap_or_default();
+        let named: Vec<&str> = named.split(',').filter(|name| !name.is_empty()).collect();
+        let wanted = self.only.unwrap_or(&named);
+        let is_wanted = |name: &str| wanted.is_empty() || wanted.contains(&name);
+        let cases: Vec<Case> = CASES.into_iter().filter(|(name, ..)| is_wanted(name)).collect();
+        assert!(!cases.is_empty(), "{wanted:?} names no case");
+        cases
+    }
 }
 
 /// What all that happens in a run has in common.
@@ -100,17 +120,6 @@ const CASES: [Case; 6] = [
     ("frozen", 2, &["a", "b"], false, actors::frozen),
     ("twins", 1, &["a"], false, actors::twins),
 ];
-
-/// All cases, or those that `FORESHOCK_FAULTS=killed,network` names.
-fn cases() -> Vec<Case> {
-    let wanted = std::env::var("FORESHOCK_FAULTS").unwrap_or_default();
-    let cases: Vec<Case> = CASES
-        .into_iter()
-        .filter(|(name, ..)| wanted.is_empty() || wanted.split(',').any(|w| w == *name))
-        .collect();
-    assert!(!cases.is_empty(), "FORESHOCK_FAULTS={wanted} names no case");
-    cases
-}
 
 impl Stage<'_> {
     /// Sends the whole fleet at a steady pace, and says how many records it was.
@@ -182,7 +191,7 @@ impl Stage<'_> {
 
 /// Waits until a deployment has read its inputs to their end, and then all signals that it made of them, in which so much time
 /// was observed that windows are decided.
-fn settle(stage: &Stage<'_>, topics: &Topics<'_>, of: &Deployment<'_>) {
+fn settle(stage: &Stage<'_>, topics: &Topics<'_>, of: &Deployment<'_>, decides_ms: i64) {
     let until = Instant::now() + PATIENCE;
     let reach = |names: &[String], ends: &[i64]| {
         let positions = Positions::new(stage.cluster.broker(), &of.group(), names);
@@ -207,7 +216,7 @@ fn settle(stage: &Stage<'_>, topics: &Topics<'_>, of: &Deployment<'_>) {
         for record in topics.read_committed(&signals) {
             partitions[record.partition as usize].take(&record);
         }
-        if partitions.iter().all(|p| p.observed_ms > DECIDES_MS) {
+        if partitions.iter().all(|p| p.observed_ms > decides_ms) {
             return reach(&[signals], &partitions.map(|p| p.next));
         }
         assert!(Instant::now() < until, "{}: no ticks", of.group());
@@ -259,7 +268,8 @@ fn letters(records: &[Incoming]) -> BTreeMap<String, usize> {
 
 /// The whole run; `None` where the user asked to skip these tests.
 fn run(plan: &Plan, watch: impl Fn(&AtomicBool, &[(String, u32)]) + Sync) -> Option<Report> {
-    let cases = cases();
+    let cases = plan.cases();
+    let decides_ms = plan.decides_ms();
     let cluster = Cluster::start()?;
     let topics = Topics::new(cluster.broker(), "faults");
     let inputs = [
@@ -268,8 +278,8 @@ fn run(plan: &Plan, watch: impl Fn(&AtomicBool, &[(String, u32)]) + Sync) -> Opt
     ];
     let sources = format!(
         "[[source]]\ntopic = \"{}\"\nformat = \"plain_json\"\n\n[[source]]\ntopic = \"{}\"\nformat = \"log_json\"\n\n\
-         [failure]\ncooldown_s = 60\n\n[[failure.probe]]\nname = \"probe\"\nseries = \"up\"\nwindows = 3\n",
-        inputs[0], inputs[1]
+         [failure]\ncooldown_s = {}\n\n[[failure.probe]]\nname = \"probe\"\nseries = \"up\"\nwindows = 3\n",
+        inputs[0], inputs[1], plan.cooldown_s
     );
     let deployments: Vec<Deployment<'_>> = cases
         .iter()
@@ -326,12 +336,14 @@ fn run(plan: &Plan, watch: impl Fn(&AtomicBool, &[(String, u32)]) + Sync) -> Opt
         (sender.join().expect("all records sent"), played)
     });
     cluster.mend(PATIENCE);
+    let calm = Deployment::new(cluster.broker(), &topics, "calm", &sources);
+    let calm_process = calm.start("a");
     // Where one case breaks the others are told of all the same.
     let mut broken = Vec::new();
     let mut outcomes = Vec::new();
     for ((of, (name, ..)), played) in deployments.iter().zip(&cases).zip(played) {
         let finish = |(injections, processes): (Vec<Injection>, Vec<Foreshock>)| {
-            settle(&stage, &topics, of);
+            settle(&stage, &topics, of, decides_ms);
             for process in processes {
                 let status = process.terminate(Duration::from_secs(40));
                 assert!(status.success(), "{}: SIGTERM ends it in order: {status}", of.group());
@@ -344,10 +356,8 @@ fn run(plan: &Plan, watch: impl Fn(&AtomicBool, &[(String, u32)]) + Sync) -> Opt
         }
         outcomes.push(outcome);
     }
-    let calm = Deployment::new(cluster.broker(), &topics, "calm", &sources);
-    let process = calm.start("a");
-    settle(&stage, &topics, &calm);
-    assert!(process.terminate(Duration::from_secs(40)).success());
+    settle(&stage, &topics, &calm, decides_ms);
+    assert!(calm_process.terminate(Duration::from_secs(40)).success());
     let expected = multiset(&calm.events());
     assert!(expected.values().all(|n| *n == 1), "undisturbed: each event once");
     let expected_letters = letters(&calm.dead_letters());
@@ -382,22 +392,42 @@ fn turns(plan: &Plan, cases: &[Case], began: Instant) -> Vec<Turn> {
     cases.iter().map(|(_, share, ..)| *share).map(turn).collect()
 }
 
-/// Needs a machine with some room: three brokers and nine detectors under faults at once.
 #[test]
-#[ignore = "takes four minutes of two free cores"]
-fn faults_lose_nothing_and_double_nothing() {
+fn killed_and_frozen_detectors_lose_nothing_and_double_nothing() {
     let plan = Plan {
         fleet: Fleet {
             hosts: 24,
             steps: 240,
             every: 60,
         },
-        stream: Duration::from_secs(100),
+        stream: Duration::from_secs(45),
         in_turn: false,
+        only: Some(&["killed", "frozen"]),
+        cooldown_s: 10,
     };
     let Some(report) = run(&plan, |_, _| {}) else { return };
     println!("{}", report.table());
-    report.assert_exact(1_000, 50);
+    report.assert_exact(40_000, 50);
+}
+
+/// Needs a machine with some room: three brokers and nine detectors under faults at once.
+#[test]
+#[ignore = "takes six minutes of two free cores"]
+fn faults_lose_nothing_and_double_nothing() {
+    let plan = Plan {
+        fleet: Fleet {
+            hosts: 24,
+            steps: 1_200,
+            every: 120,
+        },
+        stream: Duration::from_secs(180),
+        in_turn: false,
+        only: None,
+        cooldown_s: 60,
+    };
+    let Some(report) = run(&plan, |_, _| {}) else { return };
+    println!("{}", report.table());
+    report.assert_exact(200_000, 100);
 }
 
 /// See the module.
@@ -415,6 +445,8 @@ fn soak() {
         },
         stream: Duration::from_secs_f64(60.0 * minutes),
         in_turn: true,
+        only: None,
+        cooldown_s: 60,
     };
     let soak = soak::Soak::default();
     let Some(report) = run(&plan, |sent, processes| soak.watch(sent, processes)) else {
