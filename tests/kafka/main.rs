@@ -6,6 +6,7 @@
 #![allow(clippy::panic, clippy::print_stdout, clippy::unwrap_used)]
 
 mod acls;
+mod bounds;
 mod broker;
 mod cluster;
 mod comeback;

@@ -557,7 +557,10 @@ fn dead_letters_are_what_the_schema_says() {
     let mut decoder = foreshock_wire::Decoder::new(foreshock_wire::Format::PlainJson);
     for payload in ["", "[1]", &long, "{\"name\":7}"] {
         let error = decoder.decode(payload.as_bytes(), &mut |_| {}).unwrap_err();
-        let headers = foreshock_wire::dead_letter::headers(&upstream, 1, Some(Timestamp::EARLIEST), &error);
+        let mut headers = foreshock_wire::dead_letter::headers(&upstream, 1, Some(Timestamp::EARLIEST), &error);
+        let (_, _, cut) = foreshock_wire::dead_letter::kept(&[b'k'; 1 << 20], &[b'v'; 1 << 20]);
+        assert_eq!(cut.len(), 2);
+        headers.extend(cut);
         let object: Value = headers
             .into_iter()
             .map(|(k, v)| (k.to_owned(), Value::String(v)))
