@@ -16,7 +16,6 @@ const PATIENCE: Duration = Duration::from_secs(240);
 const LARGE: usize = 10 << 20;
 /// Records of a flood.
 const FLOOD: u32 = 1_000_000;
-const PARTITIONS: i32 = 8;
 
 /// The most memory that a process has held so far.
 fn peak_mib(process: &Foreshock) -> u64 {
@@ -118,10 +117,15 @@ fn records_of_10_mib_go_to_dead_letters_cut_and_the_partition_goes_on() {
 }
 
 /// Sends a flood as fast as brokers take it, and tells how fast it was read and how much memory that took.
-fn flood(name: &str, format: &str, metric_of: &str, record: impl Fn(u32) -> Outgoing) -> (Foreshock, u64) {
+fn flood(
+    (name, partitions): (&str, i32),
+    format: &str,
+    metric_of: &str,
+    record: impl Fn(u32) -> Outgoing,
+) -> (Foreshock, u64) {
     let broker = Broker::shared().expect("not skipped");
     let topics = Topics::new(broker, name);
-    let input = topics.create("input", PARTITIONS, &[]);
+    let input = topics.create("input", partitions, &[]);
     let source = format!("[[source]]\ntopic = \"{input}\"\nformat = \"{format}\"\n");
     let deployment = Deployment::new(broker, &topics, "one", &source);
     let process = deployment.start("a");
@@ -146,11 +150,11 @@ fn flood(name: &str, format: &str, metric_of: &str, record: impl Fn(u32) -> Outg
     }
     producer.flush(PATIENCE).unwrap();
     let snapshots = metric(&process, "foreshock_snapshots_total");
-    wait_for(&process, "foreshock_snapshots_total", snapshots + f64::from(PARTITIONS));
+    wait_for(&process, "foreshock_snapshots_total", snapshots + f64::from(partitions));
     let peak = peak_mib(&process);
     let count = |what: &str| format!("{what} {}", metric(&process, what));
     println!(
-        "{name}: sent in {:.1} s, read in {:.1} s; {idle} MiB before, {peak} MiB at most; {}, {}, {}, {}",
+        "{name}, {partitions} partitions: sent in {:.1} s, read in {:.1} s; {idle} MiB before, {peak} MiB at most; {}, {}, {}, {}",
         sent.as_secs_f64(),
         read.as_secs_f64(),
         count("foreshock_series"),
@@ -172,15 +176,23 @@ fn floods_are_held_under_a_ceiling() {
         assert!(peak < most, "{peak} MiB");
         assert!(process.terminate(Duration::from_secs(40)).success());
     };
-    let fast = flood("fast", "plain_json", "foreshock_samples_total", |n| {
+    let fast = flood(("fast", 8), "plain_json", "foreshock_samples_total", |n| {
         sample(n / 1_000, "load", n % 1_000)
     });
     end(fast, 1_024);
-    let series = flood("series", "plain_json", "foreshock_samples_total", |n| {
-        sample(n / 16_667, &format!("m_{}", word(n)), n % 1_000)
-    });
-    end(series, 4_096);
-    let templates = flood("templates", "log_json", "foreshock_lines_total", |n| {
+    for (partitions, most) in [(1, 1_024), (8, 4_096)] {
+        let series = flood(("series", partitions), "plain_json", "foreshock_records_total", |n| {
+            sample(n / 16_667, &format!("m_{}", word(n)), n % 1_000)
+        });
+        let refused = metric(&series.0, "foreshock_series_refused_total");
+        assert_eq!(
+            refused > 0.0,
+            partitions == 1,
+            "200,000 series a partition, and no more"
+        );
+        end(series, most);
+    }
+    let templates = flood(("templates", 8), "log_json", "foreshock_lines_total", |n| {
         let words = format!("{} {} {}", word(n), word(n.wrapping_mul(2_654_435_761)), word(n / 7));
         line(n / 16_667, &words, n % 1_000)
     });
