@@ -23,6 +23,8 @@ use crate::state::{Saver, StateRecord};
 
 /// Records handed over by one poll; between polls the loop looks at the clock.
 const BATCH: usize = 2_000;
+/// Bytes of values likewise: what is refused goes to dead letters, and the loop must get to commit them.
+const BATCH_BYTES: usize = 16 << 20;
 /// Longest wait for a record.
 const WAIT: Duration = Duration::from_millis(50);
 /// For the last snapshot, of the 25 seconds in which the service must be gone.
@@ -401,7 +403,8 @@ impl Log for KafkaLog {
             .min(self.next_tick)
             .saturating_duration_since(Instant::now());
         let mut wait = next.min(WAIT);
-        while read < BATCH {
+        let mut bytes = 0;
+        while read < BATCH && bytes < BATCH_BYTES {
             let polled: Option<Result<BorrowedMessage<'_>, KafkaError>> = self.consumer.poll(wait);
             wait = Duration::ZERO;
             let message = match polled {
@@ -422,6 +425,7 @@ impl Log for KafkaLog {
                 break;
             }
             if let Some(record) = record_of(&self.settings.topics, &message) {
+                bytes += record.payload.map_or(0, <[u8]>::len);
                 sink(record);
                 read += 1;
             }
