@@ -220,17 +220,17 @@ fn burn(b: &SlowBurn) -> String {
     format!("error budget of {} burns {rate} times too fast over {window}", b.rule)
 }
 
-/// `; a failure followed 4 of 5 with open_fds before, 3 min later at the median`.
+/// `; a failure followed 4 of 5 with "open_fds" before, 3 min later at the median`.
 #[allow(clippy::cast_possible_truncation)] // seconds of a lead
 fn record(r: &KindRecord) -> String {
     let name = &r.name;
     match (r.right, r.of) {
-        (0, 1) => format!("; no failure followed the one with {name} before"),
-        (0, of) => format!("; no failure followed the {of} with {name} before"),
+        (0, 1) => format!("; no failure followed the one with \"{name}\" before"),
+        (0, of) => format!("; no failure followed the {of} with \"{name}\" before"),
         (right, of) => {
             let lead = r.lead_s.map_or(0.0, |s| s * 1e3) as Millis;
             format!(
-                "; a failure followed {right} of {of} with {name} before, {} later at the median",
+                "; a failure followed {right} of {of} with \"{name}\" before, {} later at the median",
                 span(lead)
             )
         }
@@ -349,10 +349,10 @@ mod tests {
         for (told, want) in [
             (
                 said(4, 5, Some(190.0)),
-                "a failure followed 4 of 5 with open_fds before, 3 min later at the median",
+                "a failure followed 4 of 5 with \"open_fds\" before, 3 min later at the median",
             ),
-            (said(0, 1, None), "no failure followed the one with open_fds before"),
-            (said(0, 12, None), "no failure followed the 12 with open_fds before"),
+            (said(0, 1, None), "no failure followed the one with \"open_fds\" before"),
+            (said(0, 12, None), "no failure followed the 12 with \"open_fds\" before"),
         ] {
             assert_eq!(told, format!("; {want}"));
         }
