@@ -46,7 +46,7 @@ fn wait_for(process: &Foreshock, name: &str, least: f64) {
 
 fn at(s: u32) -> (Option<i64>, String) {
     let at = Timestamp::from_secs(1_700_000_000 + i64::from(s));
-    (Some(at.as_millis()), format_rfc3339(at).to_string())
+    (Some(at.as_millis()), format_rfc3339(at))
 }
 
 fn sample(s: u32, name: &str, host: u32) -> Outgoing {
