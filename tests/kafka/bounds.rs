@@ -14,6 +14,8 @@ use crate::topics::{Outgoing, Topics, send};
 
 const PATIENCE: Duration = Duration::from_secs(240);
 const LARGE: usize = 10 << 20;
+/// What a batch unpacks to. The client takes up to 100 MB.
+const BOMB_MIB: usize = 60;
 /// Records of a flood.
 const FLOOD: u32 = 1_000_000;
 
@@ -113,6 +115,40 @@ fn records_of_10_mib_go_to_dead_letters_cut_and_the_partition_goes_on() {
     }
     println!("two records of 10 MiB: {} MiB at most", peak_mib(&process));
     assert!(peak_mib(&process) < 400, "{} MiB", peak_mib(&process));
+    assert!(process.terminate(Duration::from_secs(30)).success());
+}
+
+#[test]
+fn batches_that_unpack_to_far_more_than_they_are_do_not_stop_a_partition() {
+    let Some(broker) = Broker::shared() else { return };
+    let topics = Topics::new(broker, "bombs");
+    let metrics = topics.create("metrics", 1, &[]);
+    let source = format!("[[source]]\ntopic = \"{metrics}\"\nformat = \"plain_json\"\n");
+    let deployment = Deployment::new(broker, &topics, "one", &source);
+    let process = deployment.start("a");
+    let mut s = 0;
+    for codec in ["zstd", "gzip", "lz4", "snappy"] {
+        // Nothing but zeros: a thousandth and less of it is sent. What a codec can't make small enough no broker takes.
+        let mut config = broker.client();
+        config
+            .set("message.max.bytes", "1000000000")
+            .set("compression.type", codec);
+        let producer: BaseProducer = config.create().unwrap();
+        send(&producer, &metrics, &Outgoing::new("h1", vec![b'0'; BOMB_MIB << 20]));
+        producer.flush(PATIENCE).unwrap();
+        send(&producer, &metrics, &sample(s, "load", 1));
+        producer.flush(PATIENCE).unwrap();
+        s += 1;
+    }
+    wait_for(&process, "foreshock_samples_total", f64::from(s));
+    let letters = deployment.dead_letters();
+    println!(
+        "batches of {BOMB_MIB} MiB: {} letters, {} MiB at most",
+        letters.len(),
+        peak_mib(&process)
+    );
+    assert!(letters.len() >= 2, "those that brokers take");
+    assert!(peak_mib(&process) < 1_024, "{} MiB", peak_mib(&process));
     assert!(process.terminate(Duration::from_secs(30)).success());
 }
 

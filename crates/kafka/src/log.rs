@@ -25,6 +25,8 @@ use crate::state::{Saver, StateRecord};
 const BATCH: usize = 2_000;
 /// Bytes of values likewise: what is refused goes to dead letters, and the loop must get to commit them.
 const BATCH_BYTES: usize = 16 << 20;
+/// A batch that can't be unpacked is told this often.
+const PACKED_EVERY: Duration = Duration::from_secs(60);
 /// Longest wait for a record.
 const WAIT: Duration = Duration::from_millis(50);
 /// For the last snapshot, of the 25 seconds in which the service must be gone.
@@ -60,6 +62,8 @@ pub struct KafkaLog {
     next_epoch: Instant,
     next_snapshot: Instant,
     next_tick: Instant,
+    /// Until when a batch that can't be unpacked is not told again.
+    packed_until: Option<Instant>,
     /// Since when it has no partition, until that was told.
     ungiven: Option<Instant>,
     _orphans: Orphans,
@@ -125,6 +129,7 @@ impl KafkaLog {
             // The first snapshot comes early: without one a restart would have to read everything again.
             next_snapshot: now + settings.cadence.snapshot.min(Duration::from_secs(10)),
             next_tick: now,
+            packed_until: None,
             settings,
             consumer,
             producer,
@@ -206,6 +211,23 @@ impl KafkaLog {
                 advice = "look at the group with `kafka-consumer-groups.sh --describe --group … --members`: either it has more members \
                           than partitions, or a member that takes long to come up keeps the others waiting",
                 "waits for the group to give partitions"
+            );
+        }
+    }
+
+    /// An error of the consumer after which reading goes on. A batch that can't be unpacked comes again at once, and for ever.
+    fn note_unread(&mut self, error: &KafkaError) {
+        if error.rdkafka_error_code() != Some(RDKafkaErrorCode::BadCompression) {
+            tracing::warn!(%error, "reading goes on after an error");
+            return;
+        }
+        if self.packed_until.is_none_or(|until| Instant::now() > until) {
+            self.packed_until = Some(Instant::now() + PACKED_EVERY);
+            tracing::error!(
+                %error,
+                advice = "stop this group, set the partition's offset past the batch (kafka-consumer-groups.sh --reset-offsets; its lag \
+                          says which it is), start again, and look who writes such batches",
+                "a batch is damaged, or unpacks to more than 100 MB: its partition stands still before it"
             );
         }
     }
@@ -415,7 +437,7 @@ impl Log for KafkaLog {
                 }
                 Some(Err(error)) if is_denied(&error) => return Err(broker("a topic can't be read")(error)),
                 Some(Err(error)) => {
-                    tracing::warn!(%error, "reading goes on after an error");
+                    self.note_unread(&error);
                     continue;
                 }
             };
