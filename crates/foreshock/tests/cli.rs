@@ -30,10 +30,7 @@ fn command(args: &[&str]) -> Command {
 }
 
 fn code(output: &Output) -> i32 {
-    let status = output.status;
-    status
-        .code()
-        .unwrap_or_else(|| panic!("{status}, where it should have ended by itself"))
+    output.status.code().expect("it ended by itself")
 }
 
 fn out(output: &Output) -> String {
