@@ -82,7 +82,7 @@ pub(crate) struct Surroundings<'a> {
     pub(crate) fleet: &'a mut Fleet,
     pub(crate) events: &'a mut Vec<Event>,
     pub(crate) ledger: &'a mut Vec<LedgerEntry>,
-    /// What became of precursors in this partition.
+    /// What became of oddness in this partition.
     pub(crate) records: &'a mut TrackRecords,
     pub(crate) moments: &'a mut Vec<Moment>,
 }
