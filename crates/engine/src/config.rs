@@ -219,14 +219,14 @@ pub struct EngineConfig {
 }
 
 impl EngineConfig {
-    /// False alarms a day for what is merely unusual: all, or half where a predictor has the other half.
+    /// False alarms a day for what is merely unusual: what warnings leave, of which so many a day are expected to be false.
     #[must_use]
-    pub fn budget_of_unusual(&self) -> f64 {
+    pub fn budget_of_unusual(&self, false_warnings: f64) -> f64 {
         let all = self.alarms.budget.false_alarms_per_day;
-        if self.predictor.is_some() { all / 2.0 } else { all }
+        all - false_warnings.clamp(0.0, self.budget_of_warnings())
     }
 
-    /// False alarms a day for warnings of the predictor.
+    /// False alarms a day that warnings of the predictor may cost: half.
     #[must_use]
     pub fn budget_of_warnings(&self) -> f64 {
         self.alarms.budget.false_alarms_per_day / 2.0

@@ -134,6 +134,27 @@ fn a_lasting_oddness_is_told_once_and_resolves_when_quiet() {
 }
 
 #[test]
+fn a_precursor_ends_with_its_oddness_and_the_next_is_another() {
+    // As strange as can be for ten minutes: there is more evidence than quiet windows take in a quarter of an hour.
+    let events = play(2_300, |w| match w {
+        2_000..2_060 => vec![signal("latency", 40.0, at(2_000))],
+        2_120..2_180 => vec![signal("errors", 40.0, at(2_120))],
+        _ => Vec::new(),
+    });
+    let ended = events
+        .iter()
+        .find(|e| e.action == EventAction::Resolve)
+        .expect("it resolves");
+    let after = (ended.observed_at - at(2_060)) / WIDTH_MS;
+    assert!((1..=15).contains(&after), "{after} windows after the last odd one");
+    let opened: Vec<_> = events.iter().filter(|e| e.action == EventAction::Open).collect();
+    let [_, second] = opened[..] else {
+        panic!("{:?}", actions(&events))
+    };
+    assert_eq!((second.started_at, &*second.contributors[0].id), (at(2_120), "errors"));
+}
+
+#[test]
 fn what_becomes_clearly_stranger_is_told_again() {
     // A budget of one leaves no room above its threshold: one entity in hours shows nothing rarer.
     let events = play_with(10.0, 2_300, |w| match w {

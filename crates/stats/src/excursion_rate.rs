@@ -36,6 +36,17 @@ pub struct Excursion {
     quiet: u8,
 }
 
+impl Excursion {
+    /// The highest level that it reached; 0 where it reached none.
+    #[must_use]
+    pub fn height(&self) -> f64 {
+        match self.reached.checked_sub(1) {
+            Some(rung) => level(rung.into()),
+            None => 0.0,
+        }
+    }
+}
+
 /// What is assumed before anything was seen: a share of windows of `begins`·10^(−level/scale) climbs to a level.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct ExcursionPrior {
@@ -71,16 +82,16 @@ impl ExcursionRate {
     }
 
     /// Takes in the next window of a sequence, at `at_ms` of event time. What passes `most` counts as having reached that, so
-    /// that one disaster does not make every alarm expensive. NaN counts as nothing.
-    pub fn learn(&mut self, excursion: &mut Excursion, at_ms: i64, value: f64, most: f64) {
+    /// that one disaster does not make every alarm expensive. NaN counts as nothing. Gives back the excursion that is over with it.
+    pub fn learn(&mut self, excursion: &mut Excursion, at_ms: i64, value: f64, most: f64) -> Option<Excursion> {
         self.fade(at_ms);
         self.windows += 1.0;
         if value.is_nan() || value < level(0) {
             excursion.quiet = excursion.quiet.saturating_add(1);
-            if excursion.quiet >= GAP {
-                *excursion = Excursion::default();
-            }
-            return;
+            let is_over = excursion.quiet >= GAP;
+            return is_over
+                .then(|| std::mem::take(excursion))
+                .filter(|over| over.reached > 0);
         }
         excursion.quiet = 0;
         let value = value.min(most.max(level(0)));
@@ -88,9 +99,10 @@ impl ExcursionRate {
             self.reached[usize::from(excursion.reached)] += 1.0;
             excursion.reached += 1;
         }
+        None
     }
 
-    /// Takes back a present excursion that turned out not to be a normal one.
+    /// Takes back an excursion that turned out not to be a normal one; what has faded of it meanwhile is not made up for.
     pub fn withdraw(&mut self, excursion: &mut Excursion) {
         for reached in self.reached.iter_mut().take(excursion.reached.into()) {
             *reached = (*reached - 1.0).max(0.0);

@@ -8,7 +8,7 @@
 //! Fails when: what is odd is odd for the first time and in few entities; then only the bound speaks. Cost: O(series with
 //! evidence) per window, and a scan of 64 numbers where something is odd; 40 bytes per series with evidence, 600 bytes a partition.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 use foreshock_domain::{Channel, Millis, Signal, Timestamp};
 use foreshock_failure::predict::Kind;
@@ -30,6 +30,11 @@ const PAST_MS: f64 = 2.0 * 86_400_000.0;
 const FADE_STEP_MS: Millis = 600_000;
 /// Less than this is not worth remembering.
 const PAST_LEAST: f64 = 3.0;
+/// What was not odd for so long is over, however much evidence there is that it was.
+const RECENT_MS: Millis = 60_000;
+/// Excursions that are over are remembered from this level on, this many of an entity, to be taken back if it fails.
+const OVER_LEAST: f64 = 2.0;
+const OVER_MAX: usize = 16;
 /// A model has seen a whole day.
 const MATURE_MS: Millis = 24 * 3_600_000;
 /// An onset lies at most this long before the first window in which the second stage heard of the oddness.
@@ -102,6 +107,8 @@ struct Lasting {
     /// The same of earlier times, fading.
     past: f64,
     past_at: Timestamp,
+    /// End of the last window in which it was odd.
+    odd_at: Timestamp,
     /// The strongest signal since it began, with the earliest onset, while there is evidence: what began it need not be there when
     /// it has become enough.
     strongest: Option<Box<Signal>>,
@@ -117,6 +124,7 @@ impl Lasting {
             peak: 0.0,
             past: 0.0,
             past_at: end,
+            odd_at: end,
             strongest: None,
             kind: Kind::default(),
         }
@@ -169,6 +177,15 @@ pub(crate) struct Oddness {
     is_mature: bool,
     now_excursion: Excursion,
     lasting_excursion: Excursion,
+    /// Of each question, with the end of the window that ended it; the oldest first.
+    over: VecDeque<(Question, Excursion, Timestamp)>,
+}
+
+/// What is asked of a window.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+enum Question {
+    Now,
+    Lasting,
 }
 
 impl Oddness {
@@ -215,10 +232,26 @@ impl Oddness {
             }
         };
         let (most_now, most_lasting) = (most(&usual.now, now), most(&usual.lasting, lasting));
-        usual.now.learn(&mut self.now_excursion, at, now, most_now);
-        usual
-            .lasting
-            .learn(&mut self.lasting_excursion, at, lasting, most_lasting);
+        let over = [
+            (
+                Question::Now,
+                usual.now.learn(&mut self.now_excursion, at, now, most_now),
+            ),
+            (
+                Question::Lasting,
+                usual
+                    .lasting
+                    .learn(&mut self.lasting_excursion, at, lasting, most_lasting),
+            ),
+        ];
+        for (question, excursion) in over {
+            if let Some(excursion) = excursion.filter(|over| over.height() >= OVER_LEAST) {
+                if self.over.len() == OVER_MAX {
+                    self.over.pop_front();
+                }
+                self.over.push_back((question, excursion, end));
+            }
+        }
     }
 
     /// log10 of the evidence over all series and templates.
@@ -247,14 +280,21 @@ impl Oddness {
                 .filter(|s| s.id == *id)
                 .map(|s| s.score().surprise());
             let most = most + lasting.past;
-            sums.push(lasting.add(here.fold(0.0, f64::max), gate, most, end));
+            let surprise = here.fold(0.0, f64::max);
+            let sum = lasting.add(surprise, gate, most, end);
+            if surprise >= gate {
+                lasting.odd_at = end;
+            }
+            if end - lasting.odd_at < RECENT_MS {
+                sums.push(sum);
+            }
             !lasting.is_forgotten()
         });
         merge_evidence(&sums, tested)
     }
 
-    /// The entity fails: what it showed before was no normal oddness and is not held against the next.
-    pub(crate) fn failed(&mut self, fleet: &mut Fleet) {
+    /// The entity fails: what it showed since `since` was no normal oddness and is not held against the next.
+    pub(crate) fn failed(&mut self, fleet: &mut Fleet, since: Timestamp) {
         let usual = if self.is_mature {
             &mut fleet.mature
         } else {
@@ -262,6 +302,13 @@ impl Oddness {
         };
         usual.now.withdraw(&mut self.now_excursion);
         usual.lasting.withdraw(&mut self.lasting_excursion);
+        for (question, mut excursion, at) in self.over.drain(..) {
+            match question {
+                _ if at < since => {}
+                Question::Now => usual.now.withdraw(&mut excursion),
+                Question::Lasting => usual.lasting.withdraw(&mut excursion),
+            }
+        }
         self.lasting.retain(|_, lasting| {
             (lasting.evidence, lasting.peak, lasting.strongest) = Default::default();
             !lasting.is_forgotten()
@@ -287,5 +334,67 @@ impl Oddness {
         let odd = self.lasting.get(id).filter(|lasting| !lasting.evidence.is_none());
         let since = odd.map_or(end, |lasting| lasting.since);
         onset.max(since - LOOK_BACK_MS)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use foreshock_domain::{Direction, Score, Source, Verdict};
+
+    use super::*;
+
+    fn at(window: i64) -> Timestamp {
+        Timestamp::from_secs(window * 10)
+    }
+
+    fn odd() -> Signal {
+        Signal {
+            source: Source::Metric,
+            id: "latency".into(),
+            name: "latency".into(),
+            unit: None,
+            verdict: Verdict {
+                score: Score::from_surprise(6.0),
+                channel: Channel::Level,
+                direction: Direction::Up,
+                actual: 9.0,
+                expected: 5.0,
+                lower: 4.0,
+                upper: 6.0,
+            },
+            onset: at(0),
+            share: None,
+            log: None,
+        }
+    }
+
+    /// What the fleet makes of a moment and of lasting evidence, where an entity that was odd for `odd` windows and then quiet fails, and
+    /// what it showed since a window is taken back.
+    fn after_failure(odd_windows: i64, since: i64) -> [f64; 2] {
+        let (mut fleet, mut oddness) = (Fleet::default(), Oddness::default());
+        for window in 0..30 {
+            let is_odd = window < odd_windows;
+            let (now, signals) = if is_odd { (4.0, vec![odd()]) } else { (0.0, Vec::new()) };
+            oddness.judge(&mut fleet, &signals, now, 10, 2.0, 5.0, at(window));
+        }
+        oddness.failed(&mut fleet, at(since));
+        [fleet.young.now.surprise(3.0), fleet.young.lasting.surprise(6.0)]
+    }
+
+    #[test]
+    fn what_came_before_a_failure_is_not_taken_for_usual() {
+        let never_odd = after_failure(0, 0);
+        let (taken_back, too_long_ago) = (after_failure(20, 0), after_failure(20, 1_000));
+        for question in [0, 1] {
+            let [never, back, ago] = [never_odd, taken_back, too_long_ago].map(|surprises| surprises[question]);
+            assert!(
+                (back - never).abs() < 1e-6,
+                "question {question}: {back}, {never} where nothing was odd"
+            );
+            assert!(
+                ago < never - 1e-3,
+                "question {question}: {ago}, {never} where nothing was odd"
+            );
+        }
     }
 }

@@ -264,7 +264,8 @@ impl CorrelatePartition {
 
     fn tick_entities(&mut self, cx: &mut Taking<'_>, events: &mut Vec<Event>) {
         let (observed_ms, now) = (self.order.observed_ms(), self.order.decided_until());
-        let (threshold, point) = (self.threshold(cx.config), self.point(cx.config));
+        let point = self.point(cx.config);
+        let threshold = self.threshold(cx.config, point);
         // Quiet is who is half way to a missed heartbeat.
         let quiet_ms = cx.config.rules.silence_ms().map(|ms| ms / 2);
         if let Some(quiet_ms) = quiet_ms {
@@ -331,7 +332,8 @@ impl CorrelatePartition {
                 place
             }
         };
-        let (threshold, point) = (self.threshold(cx.config), self.point(cx.config));
+        let point = self.point(cx.config);
+        let threshold = self.threshold(cx.config, point);
         let (observed_ms, now) = (self.order.observed_ms(), self.order.decided_until());
         if let Some(state) = self.entities.get_mut(place) {
             act(
@@ -353,20 +355,27 @@ impl CorrelatePartition {
         }
     }
 
-    /// From which probability on it is a warning, within the same budget.
+    /// Of the whole deployment, as far as a partition can know it: it can't see the others, but entities are spread by hash, so each
+    /// has about as many.
     #[allow(clippy::cast_precision_loss)] // counts far below 2^53
-    fn point<'a>(&self, config: &'a EngineConfig) -> Option<&'a OperatingPoint> {
-        let entities = self.entities.len().max(1) as f64 * f64::from(config.signals_partitions.max(1));
-        let model = config.predictor.as_ref()?;
-        model.operating_point(config.budget_of_warnings() / entities)
+    fn entities_in_all(&self, config: &EngineConfig) -> f64 {
+        self.entities.len().max(1) as f64 * f64::from(config.signals_partitions.max(1))
     }
 
-    /// Surprise at which a precursor opens, so that the whole deployment stays within its budget. A partition can't see the
-    /// others; entities are spread by hash, so each has about as many and as large a share of the budget.
+    /// From which probability on it is a warning, within the same budget.
+    fn point<'a>(&self, config: &'a EngineConfig) -> Option<&'a OperatingPoint> {
+        let model = config.predictor.as_ref()?;
+        model.operating_point(config.budget_of_warnings() / self.entities_in_all(config))
+    }
+
+    /// Surprise at which a precursor opens, so that the whole deployment stays within its budget, of which each partition has as
+    /// large a share.
     #[allow(clippy::cast_precision_loss)] // counts far below 2^53
-    fn threshold(&self, config: &EngineConfig) -> f64 {
+    fn threshold(&self, config: &EngineConfig, point: Option<&OperatingPoint>) -> f64 {
+        let false_warnings = point.map_or(0.0, |p| p.false_per_entity_day * self.entities_in_all(config));
         let share = AlarmBudget {
-            false_alarms_per_day: config.budget_of_unusual() / f64::from(config.signals_partitions.max(1)),
+            false_alarms_per_day: config.budget_of_unusual(false_warnings)
+                / f64::from(config.signals_partitions.max(1)),
         };
         let windows_a_day = 86_400_000.0 / config.windows.width_ms as f64;
         self.fleet

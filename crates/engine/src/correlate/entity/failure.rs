@@ -26,7 +26,7 @@ impl EntityState {
         self.exhausting = false;
         self.burning = false;
         self.watched_until = Timestamp::MIN;
-        self.oddness.failed(cx.fleet);
+        self.oddness.failed(cx.fleet, end - cx.config.ledger_horizon_ms());
         let Some(incident) = &mut self.failure else { return };
         let new = merge(&mut incident.contributors, signals, cx.config.limits.contributors);
         if new && end - incident.told_at >= SYMPTOMS_EVERY_MS {
