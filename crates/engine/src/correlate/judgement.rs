@@ -30,11 +30,11 @@ const PAST_MS: f64 = 2.0 * 86_400_000.0;
 const FADE_STEP_MS: Millis = 600_000;
 /// Less than this is not worth remembering.
 const PAST_LEAST: f64 = 3.0;
-/// What was not odd for so long is over, however much evidence there is that it was.
-const RECENT_MS: Millis = 60_000;
+/// What was not odd for so many windows is over, however much evidence there is that it was.
+const OVER_AFTER: u8 = 12;
 /// Excursions that are over are remembered from this level on, this many of an entity, to be taken back if it fails.
-const OVER_LEAST: f64 = 2.0;
-const OVER_MAX: usize = 16;
+const ENDED_LEAST: f64 = 2.0;
+const ENDED_MAX: usize = 16;
 /// A model has seen a whole day.
 const MATURE_MS: Millis = 24 * 3_600_000;
 /// An onset lies at most this long before the first window in which the second stage heard of the oddness.
@@ -107,8 +107,8 @@ struct Lasting {
     /// The same of earlier times, fading.
     past: f64,
     past_at: Timestamp,
-    /// End of the last window in which it was odd.
-    odd_at: Timestamp,
+    /// Windows since it was odd last.
+    quiet: u8,
     /// The strongest signal since it began, with the earliest onset, while there is evidence: what began it need not be there when
     /// it has become enough.
     strongest: Option<Box<Signal>>,
@@ -124,7 +124,7 @@ impl Lasting {
             peak: 0.0,
             past: 0.0,
             past_at: end,
-            odd_at: end,
+            quiet: 0,
             strongest: None,
             kind: Kind::default(),
         }
@@ -245,8 +245,8 @@ impl Oddness {
             ),
         ];
         for (question, excursion) in over {
-            if let Some(excursion) = excursion.filter(|over| over.height() >= OVER_LEAST) {
-                if self.over.len() == OVER_MAX {
+            if let Some(excursion) = excursion.filter(|over| over.height() >= ENDED_LEAST) {
+                if self.over.len() == ENDED_MAX {
                     self.over.pop_front();
                 }
                 self.over.push_back((question, excursion, end));
@@ -282,10 +282,12 @@ impl Oddness {
             let most = most + lasting.past;
             let surprise = here.fold(0.0, f64::max);
             let sum = lasting.add(surprise, gate, most, end);
-            if surprise >= gate {
-                lasting.odd_at = end;
-            }
-            if end - lasting.odd_at < RECENT_MS {
+            lasting.quiet = if surprise >= gate {
+                0
+            } else {
+                lasting.quiet.saturating_add(1)
+            };
+            if lasting.quiet < OVER_AFTER {
                 sums.push(sum);
             }
             !lasting.is_forgotten()

@@ -18,7 +18,7 @@ pub(crate) use block::{Loading, pack};
 pub(crate) use blocks::Blocks;
 
 /// Raised whenever the bytes of a state change; see [`reads`].
-pub const STATE_VERSION: u16 = 9;
+pub const STATE_VERSION: u16 = 10;
 
 /// Whether this program can read states of a version. Older ones can be read where somebody wrote how; of a newer one nobody
 /// here knows.
