@@ -150,6 +150,41 @@ impl Broker {
         self.own_node().kill_hard();
     }
 
+    /// Asks the broker to end in order; its data stay.
+    ///
+    /// # Panics
+    /// Where it does not end, or is not ours to end.
+    pub fn stop(&self) {
+        self.own_node().stop();
+    }
+
+    /// Whether its process has ended by itself.
+    ///
+    /// # Panics
+    /// Where it is not ours.
+    pub fn has_ended(&self) -> bool {
+        let stat = format!("/proc/{}/stat", self.own_node().pid());
+        // The guard asks for its exit status at last; until then it stays as a zombie.
+        !fs::read_to_string(stat).is_ok_and(|stat| !stat.contains(") Z "))
+    }
+
+    /// All that it wrote to its output.
+    ///
+    /// # Panics
+    /// Where it is not ours.
+    pub fn output(&self) -> String {
+        fs::read_to_string(self.own_node().folder.join("output")).unwrap_or_default()
+    }
+
+    /// The first file of a partition's records.
+    ///
+    /// # Panics
+    /// Where the broker is not ours.
+    pub fn segment(&self, topic: &str, partition: i32) -> PathBuf {
+        let folder = self.own_node().folder.join("data").join(format!("{topic}-{partition}"));
+        folder.join("00000000000000000000.log")
+    }
+
     /// Starts the broker on the same port with the data it had; does nothing where it runs. Returns when it answers.
     ///
     /// # Panics

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use foreshock_domain::Timestamp;
 use foreshock_engine::{Log, Polled, TopicId, TopicPartition};
-use foreshock_kafka::{Cadence, ConnectionSettings, Delivery, KafkaLog, Lag, LogSettings, Topics as Names};
+use foreshock_kafka::{Cadence, ConnectionSettings, Delivery, KafkaLog, LogSettings, Tally, Topics as Names};
 use foreshock_wire::time::format_rfc3339;
 use rdkafka::admin::{AdminClient, AdminOptions};
 use rdkafka::client::DefaultClientContext;
@@ -155,7 +155,7 @@ fn without_a_usable_snapshot_a_partition_is_read_from_its_first_record() {
         Box::new(|| Timestamp::from_secs(0)),
         Arc::new(|| {}),
         Arc::new(AtomicBool::new(false)),
-        Lag::default(),
+        Tally::default(),
     )
     .unwrap();
     let input = TopicPartition {

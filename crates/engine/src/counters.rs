@@ -51,6 +51,8 @@ counters! {
     plans_displaced,
     /// Records that could not be read and went to dead letters.
     dead_letters,
+    /// Batches that could not be unpacked and were skipped; a dead letter says which offsets.
+    batches_skipped,
     /// Fields of readable records that hold no number.
     fields_skipped,
     /// Samples and lines that came after their window had closed.

@@ -36,6 +36,6 @@ pub use counters::Counters;
 pub use log::{Assignment, Epoch, Log, Polled, Saved};
 pub use machine::{Engine, RestoreError};
 pub use memory::{Crash, MemoryLog, MemoryTopic, StoredRecord};
-pub use record::{Destination, Output, Record, TopicId, TopicPartition};
+pub use record::{Destination, Output, Record, TopicId, TopicPartition, Unreadable};
 pub use run::{EpochReport, run};
 pub use state::{Frozen, STATE_VERSION, Snapshot};

@@ -1,6 +1,6 @@
 use foreshock_domain::Timestamp;
 
-use crate::{Frozen, Output, Record, Snapshot, TopicPartition};
+use crate::{Frozen, Output, Record, Snapshot, TopicPartition, Unreadable};
 
 /// A partition that this instance now owns. The log will hand out its records from the snapshot's offset on (or from the
 /// first record that is still there).
@@ -23,6 +23,8 @@ pub enum Polled {
     Records(usize),
     /// Nothing to read just now.
     Idle,
+    /// Stretches that can't be read. What comes before them went through the sink, and what comes next is behind them.
+    Unreadable(Vec<Unreadable>),
     /// Partitions came.
     Assigned(Vec<Assignment>),
     /// Partitions went; their uncommitted work is void.

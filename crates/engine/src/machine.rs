@@ -1,7 +1,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use foreshock_domain::{SignalRecord, Tick, Timestamp};
+use foreshock_domain::{SignalRecord, Tick, Timestamp, Upstream};
 use foreshock_wire::signals;
 
 use crate::config::EngineConfig;
@@ -9,7 +9,7 @@ use crate::correlate::{self, CorrelatePartition};
 use crate::counters::Counters;
 use crate::detect::{self, DetectPartition};
 use crate::log::{Assignment, Epoch};
-use crate::record::{Destination, Output, Record, TopicId, TopicPartition};
+use crate::record::{Destination, Output, Record, TopicId, TopicPartition, Unreadable};
 use crate::state::{Frozen, FrozenBlock, LoadError, STATE_VERSION, Snapshot, reads};
 
 /// Why a partition could not be taken up.
@@ -191,6 +191,36 @@ impl Engine {
         }
         let new = self.outputs.iter().skip(before);
         self.output_bytes += new.map(|output| output.value.len()).sum::<usize>();
+    }
+
+    /// Goes on behind what can't be read. It leaves no trace in the state, so that a replay that meets it again, or finds it deleted,
+    /// comes to the same; and it is told of once: what was committed in an earlier life was told of then.
+    pub fn skip(&mut self, unreadable: &Unreadable) {
+        let of = unreadable.of;
+        let topic = if of.topic == TopicId::SIGNALS {
+            Some(&self.config.signals_topic)
+        } else {
+            source(&self.config, of.topic).map(|s| &s.topic)
+        };
+        let (Some(partition), Some(topic)) = (self.partitions.get_mut(&of), topic) else {
+            return;
+        };
+        if unreadable.to <= partition.next {
+            return;
+        }
+        let untold = unreadable.from.max(partition.next).max(partition.committed);
+        (partition.next, partition.moved, partition.stale) = (unreadable.to, true, true);
+        if untold < unreadable.to {
+            let upstream = Upstream {
+                topic: topic.clone(),
+                partition: of.partition,
+            };
+            self.counters.dead_letters += 1;
+            self.counters.batches_skipped += 1;
+            let offsets = untold..=unreadable.to - 1;
+            self.outputs
+                .push(Output::skipped(&upstream, of, &offsets, &unreadable.reason));
+        }
     }
 
     /// Writes the clock into every signals partition that is owned.
@@ -383,6 +413,65 @@ mod tests {
         let waited = (0..).find(|_| !engine.take_epoch(false).0.states.is_empty());
         assert_eq!(waited, Some(FREEZE_WAIT_EPOCHS as usize));
         assert!(engine.take_epoch(true).0.states.is_empty(), "nothing moved since");
+    }
+
+    fn header<'a>(output: &'a Output, name: &str) -> &'a str {
+        let (_, value) = output.headers.iter().find(|(k, _)| k == name).unwrap();
+        std::str::from_utf8(value).unwrap()
+    }
+
+    #[test]
+    fn a_stretch_that_cant_be_read_is_told_of_once_and_leaves_no_trace_in_the_state() {
+        let skip = |engine: &mut Engine, from, to| {
+            engine.skip(&Unreadable {
+                of: OF,
+                from,
+                to,
+                reason: "no zstd".into(),
+            });
+        };
+        let mut first = engine();
+        read(&mut first, 0, 0);
+        skip(&mut first, 2, 5);
+        skip(&mut first, 2, 5);
+        read(&mut first, 4, 9);
+        read(&mut first, 5, 10);
+        let (epoch, counters) = first.take_epoch(true);
+        assert_eq!(
+            (counters.dead_letters, counters.batches_skipped, counters.records),
+            (1, 1, 2)
+        );
+        assert_eq!(epoch.reached, [(OF, 6)]);
+        let letters: Vec<_> = epoch
+            .outputs
+            .iter()
+            .filter(|o| o.to == Destination::DeadLetters)
+            .collect();
+        assert_eq!(letters.len(), 1);
+        assert_eq!(header(letters[0], "source_topic"), "in");
+        assert_eq!(header(letters[0], "source_offset"), "2");
+        assert_eq!(header(letters[0], "source_last_offset"), "4");
+        let state = |mut epoch: Epoch| epoch.states.remove(0).1.encode().unwrap();
+        let undisturbed = state(epoch);
+        // After a restart it is met again, with and without what was committed reaching behind it.
+        for (committed, told) in [(6, None), (5, None), (4, Some("4")), (0, Some("2"))] {
+            let mut second = engine();
+            let assignment = Assignment {
+                of: OF,
+                snapshot: None,
+                committed,
+                first: 0,
+            };
+            second.assign(assignment).unwrap();
+            read(&mut second, 0, 0);
+            skip(&mut second, 2, 5);
+            read(&mut second, 5, 10);
+            let (again, counters) = second.take_epoch(true);
+            assert_eq!(counters.batches_skipped, u64::from(told.is_some()), "{committed}");
+            let letter = again.outputs.iter().find(|o| o.to == Destination::DeadLetters);
+            assert_eq!(letter.map(|o| header(o, "source_offset")), told, "{committed}");
+            assert!(state(again) == undisturbed, "{committed}");
+        }
     }
 
     #[test]

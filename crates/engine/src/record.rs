@@ -1,4 +1,5 @@
 use std::borrow::Cow;
+use std::ops::RangeInclusive;
 
 use foreshock_domain::{Timestamp, Upstream};
 use foreshock_wire::{DecodeError, dead_letter};
@@ -35,6 +36,19 @@ pub struct Record<'a> {
     pub key: Option<&'a [u8]>,
     /// Value bytes; `None` for a tombstone.
     pub payload: Option<&'a [u8]>,
+}
+
+/// A stretch of a partition that can't be read: records of a batch that is damaged, or unpacks to more than the log takes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unreadable {
+    /// Where it stands.
+    pub of: TopicPartition,
+    /// Its first offset.
+    pub from: i64,
+    /// The first offset behind it.
+    pub to: i64,
+    /// What the log says of it.
+    pub reason: String,
 }
 
 /// Where an output goes.
@@ -76,8 +90,22 @@ impl Output {
         let (key, value, cut) = dead_letter::kept(key, value);
         let mut headers = dead_letter::headers(upstream, record.offset, record.timestamp, error);
         headers.extend(cut);
+        Self::letter(record.from, (key, value), headers)
+    }
+
+    /// Says which offsets were skipped, and why.
+    pub(crate) fn skipped(
+        upstream: &Upstream,
+        of: TopicPartition,
+        offsets: &RangeInclusive<i64>,
+        reason: &str,
+    ) -> Self {
+        Self::letter(of, (&[], &[]), dead_letter::skipped(upstream, offsets, reason))
+    }
+
+    fn letter(from: TopicPartition, (key, value): (&[u8], &[u8]), headers: Vec<(&'static str, String)>) -> Self {
         Self {
-            from: record.from,
+            from,
             to: Destination::DeadLetters,
             key: key.to_vec(),
             value: value.to_vec(),

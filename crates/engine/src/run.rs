@@ -43,6 +43,7 @@ pub fn run<L: Log>(log: &mut L, engine: &mut Engine, observe: &mut dyn FnMut(Epo
         let mut end = false;
         match polled {
             Polled::Records(_) | Polled::Idle => {}
+            Polled::Unreadable(stretches) => stretches.iter().for_each(|stretch| engine.skip(stretch)),
             Polled::Assigned(assignments) => {
                 for assignment in assignments {
                     take_up(log, engine, assignment)?;

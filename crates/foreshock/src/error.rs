@@ -10,6 +10,13 @@ use foreshock_kafka::{Cause, ConnectionSettings, Unreached};
 
 use crate::screen::{Paint, Style};
 
+/// What to do about a full disk. Every command writes beside the name of its output, and renames.
+const FULL: &str =
+    "make room there, or write to another disk, and run it again; nothing half-written has the name of the output";
+/// How the system's words for a full disk end, and for a user's share of it that is used up.
+const NO_SPACE: &str = "(os error 28)";
+const OVER_QUOTA: &str = "(os error 122)";
+
 /// Exit codes, after `sysexits.h`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Exit {
@@ -59,7 +66,11 @@ impl CommandError {
 
     /// Files or brokers: what was tried, and what the system says.
     pub fn io(what: impl fmt::Display, error: impl fmt::Display) -> Self {
-        Self::new(Exit::Io, format!("{what}: {error}"))
+        let error = error.to_string();
+        let failed = Self::new(Exit::Io, format!("{what}: {error}"));
+        // Libraries between keep the words and lose the kind.
+        let is_full = [NO_SPACE, OVER_QUOTA].iter().any(|code| error.ends_with(code));
+        if is_full { failed.help(FULL) } else { failed }
     }
 
     /// Brokers that do not answer, or do not let this program in: then the configuration must change.
@@ -166,6 +177,15 @@ mod tests {
             CommandError::stdout(&io::ErrorKind::StorageFull.into()).exit(),
             Exit::Io
         );
+    }
+
+    #[test]
+    fn a_full_disk_says_what_to_do() {
+        for code in [28, 122] {
+            let full = CommandError::io("/out/events.jsonl", io::Error::from_raw_os_error(code));
+            assert_eq!((full.exit(), full.help.as_deref()), (Exit::Io, Some(FULL)));
+        }
+        assert_eq!(CommandError::io("/out", io::Error::from_raw_os_error(13)).help, None);
     }
 
     #[test]

@@ -208,7 +208,7 @@ fn once(plan: &Plan, number: usize, vitals: &Arc<Vitals>, stop: &Arc<AtomicBool>
         Box::new(move || clock()),
         Arc::new(move || beating.observe(number, EpochReport::Alive)),
         Arc::clone(stop),
-        vitals.lag(number),
+        vitals.tally(number),
     )?;
     let config = EngineConfig {
         signals_partitions,

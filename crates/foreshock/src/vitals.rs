@@ -5,11 +5,12 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use foreshock_engine::{Counters, EpochReport};
-use foreshock_kafka::Lag;
+use foreshock_kafka::Tally;
 
 /// A loop that did not come round for this long hangs: one turn takes well under a second, a slow commit a few.
 pub const STALL: Duration = Duration::from_secs(30);
@@ -18,7 +19,7 @@ pub const STALL: Duration = Duration::from_secs(30);
 #[derive(Debug)]
 pub struct Vitals {
     workers: Vec<Mutex<Worker>>,
-    lags: Vec<Lag>,
+    tallies: Vec<Tally>,
 }
 
 #[derive(Debug)]
@@ -85,14 +86,14 @@ impl Vitals {
         };
         Self {
             workers: std::iter::repeat_with(worker).take(workers).collect(),
-            lags: std::iter::repeat_with(Lag::default).take(workers).collect(),
+            tallies: std::iter::repeat_with(Tally::default).take(workers).collect(),
         }
     }
 
-    /// Where the log of a worker writes how far behind it is. Each has its own: a member knows only its own partitions.
+    /// Where the log of a worker writes what it shows of itself. Each has its own: a member knows only its own partitions.
     #[must_use]
-    pub fn lag(&self, worker: usize) -> Lag {
-        self.lags.get(worker).cloned().unwrap_or_default()
+    pub fn tally(&self, worker: usize) -> Tally {
+        self.tallies.get(worker).cloned().unwrap_or_default()
     }
 
     /// Takes what a worker's loop reports. A worker beyond the number told at the start is not counted.
@@ -131,8 +132,8 @@ impl Vitals {
             w.restarts += 1;
             (w.owned, w.restored, w.series, w.entities) = (0, false, 0, 0);
         }
-        if let Some(lag) = self.lags.get(worker) {
-            lag.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        if let Some(tally) = self.tallies.get(worker) {
+            tally.lag.lock().unwrap_or_else(PoisonError::into_inner).clear();
         }
     }
 
@@ -191,6 +192,18 @@ impl Vitals {
             "Times the brokers refused credentials, certificate or a right.",
             sum.refusals,
         );
+        let tallied =
+            |of: fn(&Tally) -> &AtomicU64| -> u64 { self.tallies.iter().map(|t| of(t).load(Ordering::Relaxed)).sum() };
+        out.counter(
+            "group_repairs_total",
+            "Times the group was asked to share out anew partitions that no member had.",
+            tallied(|t| &t.group_repairs),
+        );
+        out.counter(
+            "clients_left_total",
+            "Times Kafka clients of a worker did not end and were left to themselves.",
+            tallied(|t| &t.clients_left),
+        );
         out.gauge("series", "Series held.", sum.series);
         out.gauge("entities", "Entities held by the second stage.", sum.entities);
         out.gauge(
@@ -235,8 +248,8 @@ impl Vitals {
 
     fn lag_by_topic(&self) -> BTreeMap<String, i64> {
         let mut all = BTreeMap::new();
-        for lag in &self.lags {
-            for (topic, behind) in &*lag.lock().unwrap_or_else(PoisonError::into_inner) {
+        for tally in &self.tallies {
+            for (topic, behind) in &*tally.lag.lock().unwrap_or_else(PoisonError::into_inner) {
                 *all.entry(topic.clone()).or_default() += behind;
             }
         }
@@ -361,8 +374,10 @@ mod tests {
                     tick: None,
                 },
             );
-            let lag = vitals.lag(worker);
-            lag.lock().unwrap().insert("a\"b".into(), 4);
+            let tally = vitals.tally(worker);
+            tally.lag.lock().unwrap().insert("a\"b".into(), 4);
+            tally.group_repairs.fetch_add(1, Ordering::Relaxed);
+            tally.clients_left.fetch_add(2, Ordering::Relaxed);
         }
         let text = vitals.prometheus();
         for line in [
@@ -373,6 +388,8 @@ mod tests {
             "foreshock_snapshot_bytes 20",
             "foreshock_snapshots_total 2",
             "foreshock_snapshot_written_bytes_total 8",
+            "foreshock_group_repairs_total 2",
+            "foreshock_clients_left_total 4",
             "foreshock_lag_records{topic=\"a\\\"b\"} 8",
         ] {
             assert!(text.lines().any(|l| l == line), "{line}\n{text}");

@@ -2,8 +2,9 @@ use rdkafka::consumer::BaseConsumer;
 use rdkafka::producer::{DefaultProducerContext, ThreadedProducer};
 
 use crate::error::LogError;
-use crate::member::{Hooks, Lag, Member};
+use crate::member::{Hooks, Member};
 use crate::settings::{Delivery, LogSettings};
+use crate::tally::Lag;
 
 /// A transaction that a killed process left is aborted by the brokers after this long, and its readers wait so long.
 const TRANSACTION_TIMEOUT_MS: &str = "15000";

@@ -1,4 +1,6 @@
 use std::any::Any;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -16,14 +18,17 @@ const EVERY: Duration = Duration::from_secs(1);
 pub(crate) struct Farewell {
     clients: Vec<Box<dyn Any + Send>>,
     pulse: Pulse,
+    /// Counts the times that some did not end.
+    left: Arc<AtomicU64>,
     within: Duration,
 }
 
 impl Farewell {
-    pub(crate) fn new(pulse: Pulse) -> Self {
+    pub(crate) fn new(pulse: Pulse, left: Arc<AtomicU64>) -> Self {
         Self {
             clients: Vec::new(),
             pulse,
+            left,
             within: ENDS_WITHIN,
         }
     }
@@ -49,6 +54,7 @@ impl Drop for Farewell {
         while waits.recv_timeout(EVERY.min(self.within)) == Err(RecvTimeoutError::Timeout) {
             (self.pulse)();
             if Instant::now() > until {
+                self.left.fetch_add(1, Ordering::Relaxed);
                 // Its place in the group goes to the next member of its name, and its transactions to the next producer.
                 tracing::warn!(
                     waited_s = self.within.as_secs(),
@@ -65,8 +71,7 @@ impl Drop for Farewell {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-    use std::sync::atomic::{AtomicU32, Ordering};
+    use std::sync::atomic::AtomicU32;
 
     use super::*;
 
@@ -87,17 +92,19 @@ mod tests {
         let pulse: Pulse = Arc::new(move || {
             counted.fetch_add(1, Ordering::Relaxed);
         });
-        let mut prompt = Farewell::new(Arc::clone(&pulse));
+        let left = Arc::new(AtomicU64::new(0));
+        let mut prompt = Farewell::new(Arc::clone(&pulse), Arc::clone(&left));
         prompt.hold(Ends(Duration::from_millis(50), Arc::clone(&ended)));
         prompt.hold(Ends(Duration::ZERO, Arc::clone(&ended)));
         drop(prompt);
-        assert_eq!(ended.load(Ordering::Relaxed), 2);
-        let mut stuck = Farewell::new(pulse);
+        assert_eq!((ended.load(Ordering::Relaxed), left.load(Ordering::Relaxed)), (2, 0));
+        let mut stuck = Farewell::new(pulse, Arc::clone(&left));
         stuck.within = Duration::from_millis(100);
         stuck.hold(Ends(Duration::from_secs(3_600), Arc::clone(&ended)));
         let began = Instant::now();
         drop(stuck);
         assert!(began.elapsed() < Duration::from_secs(60), "{:?}", began.elapsed());
         assert!(beats.load(Ordering::Relaxed) > 0, "this thread is alive");
+        assert_eq!(left.load(Ordering::Relaxed), 1);
     }
 }

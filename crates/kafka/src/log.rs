@@ -4,29 +4,31 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use foreshock_domain::Timestamp;
-use foreshock_engine::{Assignment, Destination, Epoch, Log, Output, Polled, Record, Saved, TopicId, TopicPartition};
+use foreshock_engine::{Assignment, Epoch, Log, Polled, Record, Saved, TopicPartition, Unreadable};
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::message::{BorrowedMessage, Header, Message, OwnedHeaders, OwnedMessage};
-use rdkafka::producer::{BaseRecord, Producer};
+use rdkafka::message::{BorrowedMessage, Message, OwnedMessage};
+use rdkafka::producer::Producer;
 use rdkafka::{Offset, TopicPartitionList};
 
 use crate::clients::{Writer, consumer, producer};
 use crate::error::{LogError, broker, is_denied};
 use crate::farewell::Farewell;
-use crate::member::{Hooks, Lag, Member, Rebalanced, record_of};
+use crate::member::{Hooks, Member, Rebalanced, record_of};
 use crate::orphans::Orphans;
-use crate::pulse::{Pulse, Wait, during, leaving, patiently};
+use crate::pulse::{Pulse, during, leaving, patiently};
 use crate::reader::partitions_of;
 use crate::settings::{Delivery, LogSettings};
-use crate::state::{Saver, StateRecord};
+use crate::standstill::Standstill;
+use crate::state::Saver;
+use crate::tally::Tally;
+
+mod send;
 
 /// Records handed over by one poll; between polls the loop looks at the clock.
 const BATCH: usize = 2_000;
 /// Bytes of values likewise: what is refused goes to dead letters, and the loop must get to commit them.
 const BATCH_BYTES: usize = 16 << 20;
-/// A batch that can't be unpacked is told this often.
-const PACKED_EVERY: Duration = Duration::from_secs(60);
 /// Longest wait for a record.
 const WAIT: Duration = Duration::from_millis(50);
 /// For the last snapshot, of the 25 seconds in which the service must be gone.
@@ -62,8 +64,8 @@ pub struct KafkaLog {
     next_epoch: Instant,
     next_snapshot: Instant,
     next_tick: Instant,
-    /// Until when a batch that can't be unpacked is not told again.
-    packed_until: Option<Instant>,
+    /// Finds what can't be read, and where reading goes on.
+    standstill: Standstill,
     /// Since when it has no partition, until that was told.
     ungiven: Option<Instant>,
     _orphans: Orphans,
@@ -73,7 +75,7 @@ pub struct KafkaLog {
 
 impl KafkaLog {
     /// Fences what an earlier process of this instance left open, then joins the group. `clock` is what ticks say; `pulse` is
-    /// told while brokers are waited for; `stop` ends the log.
+    /// told while brokers are waited for; `stop` ends the log; `tally` is what it shows of itself.
     ///
     /// # Errors
     /// When settings are wrong, brokers can't be reached, or the state topic is not there.
@@ -82,9 +84,9 @@ impl KafkaLog {
         clock: Box<dyn Fn() -> Timestamp + Send>,
         pulse: Pulse,
         stop: Arc<AtomicBool>,
-        lag: Lag,
+        tally: Tally,
     ) -> Result<Self, LogError> {
-        let mut farewell = Farewell::new(Arc::clone(&pulse));
+        let mut farewell = Farewell::new(Arc::clone(&pulse), Arc::clone(&tally.clients_left));
         let producer = Arc::new(producer(&settings)?);
         farewell.hold(Arc::clone(&producer));
         if settings.delivery == Delivery::ExactlyOnce {
@@ -106,7 +108,7 @@ impl KafkaLog {
                 })
             },
         };
-        let consumer = Arc::new(consumer(&settings, lag, hooks)?);
+        let consumer = Arc::new(consumer(&settings, tally.lag, hooks)?);
         farewell.hold(Arc::clone(&consumer));
         let seen = during(&pulse, "the state topic", || {
             partitions_of(&consumer, &settings.topics.state)
@@ -122,14 +124,14 @@ impl KafkaLog {
         consumer
             .subscribe(&names)
             .map_err(broker("the topics can't be subscribed to"))?;
-        let orphans = Orphans::watch(&settings, &consumer).map_err(LogError::Thread)?;
+        let orphans = Orphans::watch(&settings, &consumer, tally.group_repairs).map_err(LogError::Thread)?;
         let now = Instant::now();
         Ok(Self {
             next_epoch: now + settings.cadence.epoch,
             // The first snapshot comes early: without one a restart would have to read everything again.
             next_snapshot: now + settings.cadence.snapshot.min(Duration::from_secs(10)),
             next_tick: now,
-            packed_until: None,
+            standstill: Standstill::default(),
             settings,
             consumer,
             producer,
@@ -154,6 +156,7 @@ impl KafkaLog {
                 let take_up = |(assignment, kept): (Assignment, _)| {
                     let start = assignment.snapshot.as_ref().map_or(0, |s| s.offset);
                     self.began.insert(assignment.of, start);
+                    self.standstill.came(assignment.of, start.max(assignment.first));
                     self.saver.take_up(assignment.of, kept);
                     assignment
                 };
@@ -167,6 +170,7 @@ impl KafkaLog {
                 for of in &partitions {
                     self.saver.give_up(*of);
                     self.began.remove(of);
+                    self.standstill.went(*of);
                 }
                 if self.began.is_empty() {
                     self.ungiven = Some(Instant::now());
@@ -181,6 +185,9 @@ impl KafkaLog {
         }
         if !self.has_read {
             return Ok(None);
+        }
+        if let Some(unreadable) = self.skip_unreadable()? {
+            return Ok(Some(Polled::Unreadable(unreadable)));
         }
         self.tell_if_ungiven();
         let now = Instant::now();
@@ -215,89 +222,41 @@ impl KafkaLog {
         }
     }
 
-    /// An error of the consumer after which reading goes on. A batch that can't be unpacked comes again at once, and for ever.
-    fn note_unread(&mut self, error: &KafkaError) {
-        if error.rdkafka_error_code() != Some(RDKafkaErrorCode::BadCompression) {
-            tracing::warn!(%error, "reading goes on after an error");
-            return;
+    /// Goes on behind what can't be read, where a partition stands before it.
+    fn skip_unreadable(&mut self) -> Result<Option<Vec<Unreadable>>, LogError> {
+        if let Some(fetched) = self.consumer.context().fetched() {
+            let topics = &self.settings.topics;
+            let name = |of: TopicPartition| topics.name(of.topic).to_owned();
+            self.standstill.note(fetched, name, &self.settings.connection);
         }
-        if self.packed_until.is_none_or(|until| Instant::now() > until) {
-            self.packed_until = Some(Instant::now() + PACKED_EVERY);
-            tracing::error!(
-                %error,
-                advice = "stop this group, set the partition's offset past the batch (kafka-consumer-groups.sh --reset-offsets; its lag \
-                          says which it is), start again, and look who writes such batches",
-                "a batch is damaged, or unpacks to more than 100 MB: its partition stands still before it"
-            );
+        // A record that waits comes before.
+        if self.waiting.is_some() {
+            return Ok(None);
         }
-    }
-
-    fn topic_name(&self, topic: TopicId) -> &str {
-        match usize::from(topic.0).checked_sub(1) {
-            None => &self.settings.topics.signals,
-            Some(place) => self.settings.topics.inputs.get(place).map_or("", String::as_str),
-        }
-    }
-
-    fn send_output(&self, output: &Output) -> Result<(), LogError> {
-        let topics = &self.settings.topics;
-        let (topic, partition) = match output.to {
-            Destination::Signals(partition) => (&topics.signals, Some(partition)),
-            Destination::Anomalies => (&topics.anomalies, None),
-            Destination::Failures => (&topics.failures, None),
-            Destination::Ledger => (&topics.ledger, None),
-            Destination::DeadLetters => (&topics.dead_letters, None),
-            // Nobody asks for them live: they are what a predictor is learned from.
-            Destination::Moments => return Ok(()),
+        let Some((of, stretches)) = self.standstill.found() else {
+            return Ok(None);
         };
-        let headers = (!output.headers.is_empty()).then(|| {
-            let empty = OwnedHeaders::new_with_capacity(output.headers.len());
-            output.headers.iter().fold(empty, |all, (key, value)| {
-                all.insert(Header {
-                    key,
-                    value: Some(value),
-                })
-            })
-        });
-        let key = (!output.key.is_empty()).then_some(&output.key[..]);
-        self.send(topic, partition, key, Some(&output.value), headers)
-    }
-
-    /// Queues a record, and waits while the queue is full.
-    fn send(
-        &self,
-        topic: &str,
-        partition: Option<i32>,
-        key: Option<&[u8]>,
-        payload: Option<&[u8]>,
-        headers: Option<OwnedHeaders>,
-    ) -> Result<(), LogError> {
-        let mut record: BaseRecord<'_, [u8], [u8]> = BaseRecord::to(topic);
-        (record.partition, record.key, record.payload, record.headers) = (partition, key, payload, headers);
-        let deadline = Instant::now() + CALL_TIMEOUT;
-        let mut wait = Wait::new("room for records that are to be written");
-        loop {
-            match self.producer.send(record) {
-                Ok(()) => return Ok(()),
-                Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), back))
-                    if Instant::now() < deadline =>
-                {
-                    (self.pulse)();
-                    wait.look();
-                    std::thread::sleep(Duration::from_millis(2));
-                    record = back;
-                }
-                Err((error, _)) => return Err(broker("a record can't be written")(error)),
+        let Some(behind) = stretches.last().map(|s| s.to) else {
+            return Ok(None);
+        };
+        let topic = self.settings.topics.name(of.topic);
+        let on = || self.read_from(topic, of.partition, Offset::Offset(behind));
+        during(&self.pulse, "a partition to be read from behind a batch", on)?;
+        self.standstill.came(of, behind);
+        let told = stretches.into_iter().map(|s| {
+            tracing::error!(
+                topic, partition = of.partition, first_offset = s.from, last_offset = s.to - 1, reason = s.reason,
+                advice = "the records of this batch are lost to this service, and a dead letter says so: look who writes such batches,                           and whether a broker's disk is damaged",
+                "a batch can't be unpacked and is skipped"
+            );
+            Unreadable {
+                of,
+                from: s.from,
+                to: s.to,
+                reason: s.reason,
             }
-        }
-    }
-
-    fn send_state(&self, records: &[StateRecord]) -> Result<(), LogError> {
-        for r in records {
-            let topic = &self.settings.topics.state;
-            self.send(topic, Some(r.home), Some(r.key.as_bytes()), r.value.as_deref(), None)?;
-        }
-        Ok(())
+        });
+        Ok(Some(told.collect()))
     }
 
     /// Sends the next blocks of states, to be committed with the next epoch.
@@ -324,8 +283,8 @@ impl KafkaLog {
         Ok(())
     }
 
-    /// Reads a partition from there on. It may have been assigned so lately that the client does not read it yet.
-    fn go_back(&self, topic: &str, partition: i32, start: Offset) -> Result<(), LogError> {
+    /// Reads a partition from there on, wherever it is read now. It may have been assigned so lately that the client does not read it yet.
+    fn read_from(&self, topic: &str, partition: i32, start: Offset) -> Result<(), LogError> {
         let deadline = Instant::now() + CALL_TIMEOUT;
         loop {
             match self.consumer.seek(topic, partition, start, CALL_TIMEOUT) {
@@ -334,7 +293,7 @@ impl KafkaLog {
                 {
                     std::thread::sleep(Duration::from_millis(20));
                 }
-                other => return other.map_err(broker("a partition can't be read from further back")),
+                other => return other.map_err(broker("a partition can't be read from elsewhere")),
             }
         }
     }
@@ -343,7 +302,7 @@ impl KafkaLog {
         let mut offsets = TopicPartitionList::new();
         for (of, next) in &epoch.reached {
             offsets
-                .add_partition_offset(self.topic_name(of.topic), of.partition, Offset::Offset(*next))
+                .add_partition_offset(self.settings.topics.name(of.topic), of.partition, Offset::Offset(*next))
                 .map_err(broker("an offset can't be named"))?;
         }
         Ok(offsets)
@@ -417,6 +376,7 @@ impl Log for KafkaLog {
         if let Some(message) = self.waiting.take()
             && let Some(record) = record_of(&self.settings.topics, &message)
         {
+            self.standstill.handed(record.from, record.offset);
             sink(record);
             read += 1;
         }
@@ -437,7 +397,13 @@ impl Log for KafkaLog {
                 }
                 Some(Err(error)) if is_denied(&error) => return Err(broker("a topic can't be read")(error)),
                 Some(Err(error)) => {
-                    self.note_unread(&error);
+                    // A batch that can't be read comes again at once, and for ever: see the standstill.
+                    match error.rdkafka_error_code() {
+                        Some(RDKafkaErrorCode::BadCompression | RDKafkaErrorCode::BadMessage) => {
+                            tracing::debug!(%error, "a batch can't be read");
+                        }
+                        _ => tracing::warn!(%error, "reading goes on after an error"),
+                    }
                     continue;
                 }
             };
@@ -448,6 +414,7 @@ impl Log for KafkaLog {
             }
             if let Some(record) = record_of(&self.settings.topics, &message) {
                 bytes += record.payload.map_or(0, <[u8]>::len);
+                self.standstill.handed(record.from, record.offset);
                 sink(record);
                 read += 1;
             }
@@ -472,17 +439,18 @@ impl Log for KafkaLog {
     }
 
     fn fall_back(&mut self, of: TopicPartition) -> Result<Assignment, LogError> {
-        let topic = self.topic_name(of.topic).to_owned();
+        let topic = self.settings.topics.name(of.topic).to_owned();
         let below = self.began.get(&of).copied();
         let (start, assignment, kept) = during(&self.pulse, "an earlier state", || {
             self.consumer.context().take_up(&self.consumer, &topic, of, below)
         })?;
-        let back = || self.go_back(&topic, of.partition, start);
+        let back = || self.read_from(&topic, of.partition, start);
         during(&self.pulse, "a partition to be read from further back", back)?;
         self.waiting
             .take_if(|m| m.topic() == topic && m.partition() == of.partition);
-        self.began
-            .insert(of, assignment.snapshot.as_ref().map_or(0, |s| s.offset));
+        let start = assignment.snapshot.as_ref().map_or(0, |s| s.offset);
+        self.began.insert(of, start);
+        self.standstill.came(of, start.max(assignment.first));
         self.saver.take_up(of, kept);
         Ok(assignment)
     }

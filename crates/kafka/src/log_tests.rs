@@ -55,7 +55,14 @@ fn a_log_that_can_not_take_up_partitions_ends_at_once_and_the_next_takes_them_up
     }
     let join = || {
         let clock = Box::new(|| Timestamp::from_millis(0));
-        KafkaLog::join(settings.clone(), clock, Arc::new(|| ()), Arc::default(), Lag::default()).unwrap()
+        KafkaLog::join(
+            settings.clone(),
+            clock,
+            Arc::new(|| ()),
+            Arc::default(),
+            Tally::default(),
+        )
+        .unwrap()
     };
     let mut log = join();
     let fenced = [RDKafkaRespErr::RD_KAFKA_RESP_ERR_FENCED_INSTANCE_ID; 100];

@@ -1,6 +1,6 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use foreshock_domain::Timestamp;
@@ -14,15 +14,14 @@ use rdkafka::{ClientContext, Offset, Statistics, TopicPartitionList};
 use crate::pulse::{Pulse, during};
 use crate::reader::partitions_of;
 use crate::settings::{LogSettings, Topics};
+use crate::standstill::Fetched;
 use crate::state::{Kept, Restored, StateError, restore};
+use crate::tally::Lag;
 
 /// A transaction that a killed member left behind hides the committed offsets until the brokers abort it.
 const COMMITTED_TIMEOUT: Duration = Duration::from_secs(60);
 /// For where a partition begins and ends: its leader may be elected just now, and then not know the end yet.
 const ENDS_TIMEOUT: Duration = Duration::from_secs(15);
-
-/// Records behind, by input topic; shared with whoever shows it.
-pub type Lag = Arc<Mutex<BTreeMap<String, i64>>>;
 
 /// What a rebalance did.
 pub(crate) enum Rebalanced {
@@ -36,6 +35,8 @@ pub(crate) struct Member {
     settings: LogSettings,
     events: Mutex<VecDeque<Rebalanced>>,
     lag: Lag,
+    /// How far partitions are fetched, from the last time that the client told.
+    fetched: Mutex<Option<BTreeMap<TopicPartition, Fetched>>>,
     hooks: Hooks,
     /// Partitions that still come are not restored any more.
     leaves: AtomicBool,
@@ -56,6 +57,7 @@ impl Member {
             settings,
             events: Mutex::default(),
             lag,
+            fetched: Mutex::default(),
             leaves: AtomicBool::new(false),
         }
     }
@@ -67,6 +69,11 @@ impl Member {
 
     pub(crate) fn next_event(&self) -> Option<Rebalanced> {
         self.events.lock().unwrap_or_else(PoisonError::into_inner).pop_front()
+    }
+
+    /// How far partitions are fetched, if that was told since the last call.
+    pub(crate) fn fetched(&self) -> Option<BTreeMap<TopicPartition, Fetched>> {
+        self.fetched.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
     pub(crate) fn has_event(&self) -> bool {
@@ -319,15 +326,21 @@ pub(crate) fn record_of<'a, M: Message>(topics: &Topics, message: &'a M) -> Opti
 impl ClientContext for Member {
     fn stats(&self, statistics: Statistics) {
         let mut lag = self.lag.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut fetched = BTreeMap::new();
         for (name, topic) in &statistics.topics {
-            let behind = topic
-                .partitions
-                .values()
-                .map(|p| p.consumer_lag)
-                .filter(|l| *l >= 0)
-                .sum();
+            let partitions = &topic.partitions;
+            let behind = partitions.values().map(|p| p.consumer_lag).filter(|l| *l >= 0).sum();
             lag.insert(name.clone(), behind);
+            let Some(topic) = topic_id(&self.settings.topics, name) else {
+                continue;
+            };
+            fetched.extend(partitions.values().map(|p| {
+                let partition = p.partition;
+                let (next, stable) = (p.next_offset, p.ls_offset);
+                (TopicPartition { topic, partition }, Fetched { next, stable })
+            }));
         }
+        *self.fetched.lock().unwrap_or_else(PoisonError::into_inner) = Some(fetched);
     }
 
     fn error(&self, error: KafkaError, reason: &str) {

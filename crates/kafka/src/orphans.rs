@@ -6,6 +6,7 @@
 //! looks now and then whether all is given out, and if it is not, has the group share out anew.
 
 use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::sync::{Arc, Weak};
 use std::thread;
@@ -43,17 +44,27 @@ struct Found {
 }
 
 impl Orphans {
-    pub(crate) fn watch(settings: &LogSettings, consumer: &Arc<BaseConsumer<Member>>) -> std::io::Result<Self> {
+    /// `repairs` counts what it did about them.
+    pub(crate) fn watch(
+        settings: &LogSettings,
+        consumer: &Arc<BaseConsumer<Member>>,
+        repairs: Arc<AtomicU64>,
+    ) -> std::io::Result<Self> {
         let (stop, stopped) = mpsc::channel::<()>();
         let (settings, consumer) = (settings.clone(), Arc::downgrade(consumer));
         thread::Builder::new()
             .name("orphans".into())
-            .spawn(move || watch(&settings, &consumer, &stopped))?;
+            .spawn(move || watch(&settings, &consumer, &stopped, &repairs))?;
         Ok(Self { _stop: stop })
     }
 }
 
-fn watch(settings: &LogSettings, consumer: &Weak<BaseConsumer<Member>>, stopped: &mpsc::Receiver<()>) {
+fn watch(
+    settings: &LogSettings,
+    consumer: &Weak<BaseConsumer<Member>>,
+    stopped: &mpsc::Receiver<()>,
+    repairs: &AtomicU64,
+) {
     let (mut before, mut looks, mut pause) = (Found::default(), 0, EVERY);
     while stopped.recv_timeout(pause) == Err(RecvTimeoutError::Timeout) {
         pause = EVERY;
@@ -72,6 +83,7 @@ fn watch(settings: &LogSettings, consumer: &Weak<BaseConsumer<Member>>, stopped:
                 advice = "nothing: a member ended while partitions changed hands, and the group is asked to share them out anew",
                 "partitions that no member of the group has"
             );
+            repairs.fetch_add(1, Ordering::Relaxed);
             if let Err(error) = knock(settings) {
                 tracing::warn!(%error, "the group can't be asked to share out anew");
             }

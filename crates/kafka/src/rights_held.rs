@@ -1,7 +1,7 @@
 //! Which of the rights that are needed the brokers say this program has.
 //!
 //! Brokers tell a client what it may do with a topic or a group when asked to describe them (KIP-430). The client library
-//! has the call and its Rust binding has not, so it is made here: the only unsafe code of the project.
+//! has the call and its Rust binding has not, so it is made here.
 
 #![allow(unsafe_code)]
 

@@ -2,6 +2,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
+use foreshock_engine::TopicId;
 use rdkafka::ClientConfig;
 
 /// How to reach the brokers: librdkafka's own property names, secrets among them.
@@ -79,6 +80,16 @@ pub struct Topics {
     pub dead_letters: String,
     /// Snapshots; compacted.
     pub state: String,
+}
+
+impl Topics {
+    /// The name of what the engine knows by its id.
+    pub(crate) fn name(&self, topic: TopicId) -> &str {
+        match usize::from(topic.0).checked_sub(1) {
+            None => &self.signals,
+            Some(place) => self.inputs.get(place).map_or("", String::as_str),
+        }
+    }
 }
 
 /// How often things happen, in wall time.

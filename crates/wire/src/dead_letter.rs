@@ -1,10 +1,15 @@
 //! Records that could not be read: topic `foreshock.dead-letters`. The value is the original bytes, untouched; where they
 //! came from and why they were refused is in headers, so that they can be sent again once the cause is mended. Of what is too large
 //! for a topic at its defaults there is the beginning: a letter that brokers refuse would hold up its partition for ever.
+//! Of a batch that nobody can unpack there are no bytes at all: one letter says which offsets were skipped.
 
+use std::ops::RangeInclusive;
+
+use foreshock_domain::text::is_unprintable;
 use foreshock_domain::{Timestamp, Upstream};
 
 use crate::error::DecodeError;
+use crate::limits::prefix;
 
 /// Header: topic that the record was read from.
 pub const SOURCE_TOPIC: &str = "source_topic";
@@ -17,10 +22,15 @@ pub const SOURCE_TIMESTAMP: &str = "source_timestamp";
 /// Header: why it was refused, at most about 200 bytes.
 pub const ERROR: &str = "error";
 
+/// Header: last offset of those that were skipped, decimal; only where a batch could not be unpacked, so that there is no record to keep.
+pub const SOURCE_LAST_OFFSET: &str = "source_last_offset";
 /// Header: bytes of the value as it was, decimal; only where it is cut.
 pub const SOURCE_VALUE_BYTES: &str = "source_value_bytes";
 /// Header: bytes of the key as it was, decimal; only where it is cut.
 pub const SOURCE_KEY_BYTES: &str = "source_key_bytes";
+
+/// Bytes that are kept of why a batch can't be unpacked.
+const REASON_BYTES_MAX: usize = 160;
 
 /// Bytes that are kept of a value. With key and headers it goes through brokers at their default of 1 MiB a batch, however badly
 /// it compresses.
@@ -64,6 +74,20 @@ pub fn headers(
     headers
 }
 
+/// The headers of the one dead letter for a batch that can't be unpacked: these offsets were skipped.
+#[must_use]
+pub fn skipped(upstream: &Upstream, offsets: &RangeInclusive<i64>, reason: &str) -> Vec<(&'static str, String)> {
+    let printable = |c| if is_unprintable(c) { ' ' } else { c };
+    let reason: String = prefix(reason, REASON_BYTES_MAX).chars().map(printable).collect();
+    vec![
+        (SOURCE_TOPIC, upstream.topic.to_string()),
+        (SOURCE_PARTITION, upstream.partition.to_string()),
+        (SOURCE_OFFSET, offsets.start().to_string()),
+        (SOURCE_LAST_OFFSET, offsets.end().to_string()),
+        (ERROR, format!("a batch that can't be unpacked was skipped: {reason}")),
+    ]
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -85,6 +109,24 @@ mod tests {
         let got = headers(&upstream, 42, Some(Timestamp::from_secs(1)), &error);
         assert_eq!(got.iter().map(|(k, v)| (*k, v.as_str())).collect::<Vec<_>>(), expected);
         assert_eq!(headers(&upstream, 42, None, &error).len(), 4);
+    }
+
+    #[test]
+    fn what_was_skipped_says_from_where_to_where() {
+        let upstream = Upstream {
+            topic: "metrics".into(),
+            partition: 3,
+        };
+        let expected = [
+            ("source_topic", "metrics"),
+            ("source_partition", "3"),
+            ("source_offset", "42"),
+            ("source_last_offset", "44"),
+            ("error", "a batch that can't be unpacked was skipped: no zstd "),
+        ];
+        let got = skipped(&upstream, &(42..=44), "no zstd\n");
+        assert_eq!(got.iter().map(|(k, v)| (*k, v.as_str())).collect::<Vec<_>>(), expected);
+        assert!(skipped(&upstream, &(1..=1), &"x".repeat(10_000))[4].1.len() < 240);
     }
 
     #[test]

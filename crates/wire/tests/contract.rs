@@ -553,6 +553,14 @@ fn dead_letters_are_what_the_schema_says() {
         topic: "metrics".into(),
         partition: 0,
     };
+    let fits = |headers: Vec<(&'static str, String)>| {
+        let object: Value = headers
+            .into_iter()
+            .map(|(k, v)| (k.to_owned(), Value::String(v)))
+            .collect();
+        let found = errors(&validator(DEAD_LETTER_SCHEMA, true), object.to_string().as_bytes());
+        assert_eq!(found, Vec::<String>::new(), "{object}");
+    };
     let long = format!("{{\"value\":\"{}\"}}", "x".repeat(5_000));
     let mut decoder = foreshock_wire::Decoder::new(foreshock_wire::Format::PlainJson);
     for payload in ["", "[1]", &long, "{\"name\":7}"] {
@@ -561,11 +569,7 @@ fn dead_letters_are_what_the_schema_says() {
         let (_, _, cut) = foreshock_wire::dead_letter::kept(&[b'k'; 1 << 20], &[b'v'; 1 << 20]);
         assert_eq!(cut.len(), 2);
         headers.extend(cut);
-        let object: Value = headers
-            .into_iter()
-            .map(|(k, v)| (k.to_owned(), Value::String(v)))
-            .collect();
-        let found = errors(&validator(DEAD_LETTER_SCHEMA, true), object.to_string().as_bytes());
-        assert_eq!(found, Vec::<String>::new(), "{object}");
+        fits(headers);
     }
+    fits(foreshock_wire::dead_letter::skipped(&upstream, &(7..=9), &long));
 }

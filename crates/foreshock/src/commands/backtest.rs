@@ -13,7 +13,7 @@ use foreshock_domain::Timestamp;
 use foreshock_domain::text::printable;
 use foreshock_engine::TopicId;
 use foreshock_history::backtest::evaluate::{Figures, Share, Terms};
-use foreshock_history::backtest::{Backtest, BacktestError, Backtested, whole};
+use foreshock_history::backtest::{Backtest, BacktestError, Backtested, Sink, whole};
 use foreshock_history::dump::Dump;
 use foreshock_history::labels::Labels;
 use foreshock_history::train::judge::RowFigures;
@@ -208,7 +208,13 @@ fn replay(
     bar.finish_and_clear();
     done.map_err(|error| match error {
         BacktestError::Dump(error) => of_dump(&error),
-        BacktestError::Write(_) => CommandError::new(Exit::Io, error.to_string()),
+        BacktestError::Write { sink, source } => {
+            let path = match sink {
+                Sink::Events => args.events.as_deref(),
+                Sink::Predictions => args.predictions.as_deref(),
+            };
+            CommandError::io(path.unwrap_or(Path::new("")).display(), source)
+        }
         BacktestError::Stopped => CommandError::new(Exit::Interrupted, error.to_string()).help("nothing was written"),
     })
 }

@@ -11,6 +11,7 @@ pub mod evaluate;
 pub mod figures;
 mod html;
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
@@ -76,11 +77,34 @@ pub enum BacktestError {
     #[error(transparent)]
     Dump(#[from] DumpError),
     /// Events or predictions can't be written.
-    #[error("{0}")]
-    Write(io::Error),
+    #[error("{source}")]
+    Write {
+        /// Which of them.
+        sink: Sink,
+        /// Why.
+        source: io::Error,
+    },
     /// Somebody stopped it.
     #[error("stopped before the end of the dumps")]
     Stopped,
+}
+
+/// What is written while a backtest runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sink {
+    /// Events.
+    Events,
+    /// Predictions.
+    Predictions,
+}
+
+impl Sink {
+    fn failed(self, source: impl Into<io::Error>) -> BacktestError {
+        BacktestError::Write {
+            sink: self,
+            source: source.into(),
+        }
+    }
 }
 
 impl Backtest<'_> {
@@ -93,17 +117,20 @@ impl Backtest<'_> {
         let labels = self.labels.unwrap_or_default();
         let mut collector = Collector::new(&labels.failures, self.terms.horizon_ms);
         let (mut failed, mut stopped) = (None, false);
+        // A full disk is no reason to read to the end first.
+        let writes = Cell::new(true);
         let mut sinks = Sinks::new(self.events, self.predictions, &self.config)?;
         let mut written = |output: &Output| {
             collector.take(output);
             if failed.is_none() {
                 failed = sinks.write(output).err();
+                writes.set(failed.is_none());
             }
         };
         let mut progress = |dumps: &[Dump]| {
             let goes_on = progress(dumps);
             stopped |= !goes_on;
-            goes_on
+            goes_on && writes.get()
         };
         let tick_every_ms = self.config.tick_every_ms;
         let mut log = DumpLog::new(self.dumps, tick_every_ms, &mut written, &mut progress).until(self.until);
@@ -119,11 +146,12 @@ impl Backtest<'_> {
             }
         })?;
         if let Some(error) = failed {
-            return Err(BacktestError::Write(error));
+            return Err(error);
         }
         if stopped {
             return Err(BacktestError::Stopped);
         }
+        sinks.finish()?;
         let mut collected = collector.finish();
         let (failures, merged) = if is_labelled {
             (labels.failures, labels.merged)
@@ -175,7 +203,7 @@ impl<'a> Sinks<'a> {
         let mut predictions = predictions.map(csv::Writer::from_writer);
         if let Some(out) = &mut predictions {
             let head = out.write_record(["entity", "timestamp", "horizon_s", "probability"]);
-            head.map_err(|e| BacktestError::Write(e.into()))?;
+            head.map_err(|e| Sink::Predictions.failed(e))?;
         }
         #[allow(clippy::cast_precision_loss)] // milliseconds of a horizon
         let horizon_s = config.predictor.as_ref().map_or(0.0, |m| m.horizon_ms as f64 / 1e3);
@@ -186,12 +214,12 @@ impl<'a> Sinks<'a> {
         })
     }
 
-    fn write(&mut self, output: &Output) -> io::Result<()> {
+    fn write(&mut self, output: &Output) -> Result<(), BacktestError> {
         match output.to {
             Destination::Anomalies | Destination::Failures => {
                 if let Some(out) = &mut self.events {
-                    out.write_all(&output.value)?;
-                    out.write_all(b"\n")?;
+                    let line = out.write_all(&output.value).and_then(|()| out.write_all(b"\n"));
+                    line.map_err(|e| Sink::Events.failed(e))?;
                 }
             }
             Destination::Moments => {
@@ -201,12 +229,21 @@ impl<'a> Sinks<'a> {
                 {
                     let at = foreshock_wire::time::format_rfc3339(moment.at);
                     let p = probability.to_string();
-                    out.write_record([moment.entity.as_str(), &at, &self.horizon_s, &p])?;
+                    let row = out.write_record([moment.entity.as_str(), &at, &self.horizon_s, &p]);
+                    row.map_err(|e| Sink::Predictions.failed(e))?;
                 }
             }
             _ => {}
         }
         Ok(())
+    }
+
+    /// A writer that is dropped keeps to itself what it could not write.
+    fn finish(&mut self) -> Result<(), BacktestError> {
+        match &mut self.predictions {
+            Some(out) => out.flush().map_err(|e| Sink::Predictions.failed(e)),
+            None => Ok(()),
+        }
     }
 }
 

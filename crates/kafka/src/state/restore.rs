@@ -14,10 +14,15 @@ use super::saver::Kept;
 use crate::error::is_denied;
 use crate::reader::{Quiet, partitions_of};
 use crate::settings::ConnectionSettings;
+use crate::standstill::look;
 
 /// When nothing at all came for so long, the brokers are lost. However much there is to read, as long as it comes it is waited
 /// for.
 const STALLED: Duration = Duration::from_secs(60);
+/// After so long it is looked whether what comes next can be read at all.
+const LOOKED: Duration = Duration::from_secs(5);
+/// For where a partition begins and ends.
+const ENDS_MAX: Duration = Duration::from_secs(10);
 
 /// Why states can't be read.
 #[derive(Debug, thiserror::Error)]
@@ -102,7 +107,13 @@ pub(crate) fn restore(
     let partitions = partitions_of(&consumer, state_topic)?.len();
     let mut records: BTreeMap<Wanted, Records> = wanted.iter().map(|w| (w.clone(), Records::new())).collect();
     let homes: BTreeSet<i32> = wanted.iter().map(|(t, p)| home(t, *p, partitions)).collect();
-    read(&consumer, state_topic, &homes, &mut records, alive)?;
+    let reader = Reader {
+        connection,
+        consumer: &consumer,
+        topic: state_topic,
+        alive,
+    };
+    reader.read(&homes, &mut records)?;
     // A topic can only be given more partitions: where there is no manifest at home, it stands where it was at home before.
     let is_homeless = |(_, found): &(&Wanted, &Records)| !found.keys().any(|(_, key)| matches!(key, Key::Manifest(_)));
     let earlier = records.iter().filter(is_homeless);
@@ -111,7 +122,7 @@ pub(crate) fn restore(
         .filter(|h| !homes.contains(h))
         .collect();
     if !earlier.is_empty() {
-        read(&consumer, state_topic, &earlier, &mut records, alive)?;
+        reader.read(&earlier, &mut records)?;
     }
     let mut all = Vec::new();
     for (topic, partition) in wanted {
@@ -141,54 +152,108 @@ fn consumer(connection: &ConnectionSettings, group: &str) -> Result<BaseConsumer
     config.create_with_context(Quiet)
 }
 
-/// Reads partitions of the state topic from their beginning to their end.
-fn read(
-    consumer: &BaseConsumer<Quiet>,
-    state_topic: &str,
-    partitions: &BTreeSet<i32>,
-    into: &mut BTreeMap<Wanted, Records>,
-    alive: &dyn Fn(),
-) -> Result<(), KafkaError> {
-    let mut list = TopicPartitionList::new();
-    for partition in partitions {
-        list.add_partition_offset(state_topic, *partition, Offset::Beginning)?;
-    }
-    consumer.assign(&list)?;
-    let mut open = partitions.clone();
-    let mut deadline = Instant::now() + STALLED;
-    while !open.is_empty() {
-        alive();
-        if Instant::now() > deadline {
-            return Err(KafkaError::Global(rdkafka::types::RDKafkaErrorCode::OperationTimedOut));
+/// Reads the state topic.
+struct Reader<'a> {
+    connection: &'a ConnectionSettings,
+    consumer: &'a BaseConsumer<Quiet>,
+    topic: &'a str,
+    alive: &'a dyn Fn(),
+}
+
+impl Reader<'_> {
+    /// Reads partitions from their beginning to their end.
+    fn read(&self, partitions: &BTreeSet<i32>, into: &mut BTreeMap<Wanted, Records>) -> Result<(), KafkaError> {
+        self.assign(partitions.iter().map(|partition| (*partition, Offset::Beginning)))?;
+        // The partitions that have not come to their end, and how far they are.
+        let mut open: BTreeMap<i32, Option<i64>> = partitions.iter().map(|p| (*p, None)).collect();
+        let (mut heard, mut looked) = (Instant::now(), false);
+        while !open.is_empty() {
+            (self.alive)();
+            if heard.elapsed() > STALLED {
+                return Err(KafkaError::Global(rdkafka::types::RDKafkaErrorCode::OperationTimedOut));
+            }
+            let message = match self.consumer.poll(Duration::from_millis(100)) {
+                None => None,
+                Some(Err(KafkaError::PartitionEOF(partition))) => {
+                    open.remove(&partition);
+                    continue;
+                }
+                Some(Err(error)) if is_denied(&error) => return Err(error),
+                Some(Err(error)) => {
+                    tracing::debug!(%error, "reading snapshots goes on after an error");
+                    None
+                }
+                Some(Ok(message)) => Some(message),
+            };
+            let Some(message) = message else {
+                if heard.elapsed() > LOOKED && !looked {
+                    looked = true;
+                    if self.pass_unreadable(&mut open)? {
+                        (heard, looked) = (Instant::now(), false);
+                    }
+                }
+                continue;
+            };
+            (heard, looked) = (Instant::now(), false);
+            open.insert(message.partition(), Some(message.offset() + 1));
+            let key = message
+                .key()
+                .and_then(|k| std::str::from_utf8(k).ok())
+                .and_then(Key::parse);
+            let Some((topic, partition, key)) = key else { continue };
+            let Some(records) = into.get_mut(&(topic.to_owned(), partition)) else {
+                continue;
+            };
+            match message.payload() {
+                Some(value) => records.insert((message.partition(), key), value.to_vec()),
+                None => records.remove(&(message.partition(), key)),
+            };
         }
-        let message = match consumer.poll(Duration::from_millis(100)) {
-            None => continue,
-            Some(Err(KafkaError::PartitionEOF(partition))) => {
-                open.remove(&partition);
-                continue;
-            }
-            Some(Err(error)) if is_denied(&error) => return Err(error),
-            Some(Err(error)) => {
-                tracing::debug!(%error, "reading snapshots goes on after an error");
-                continue;
-            }
-            Some(Ok(message)) => message,
-        };
-        deadline = Instant::now() + STALLED;
-        let key = message
-            .key()
-            .and_then(|k| std::str::from_utf8(k).ok())
-            .and_then(Key::parse);
-        let Some((topic, partition, key)) = key else { continue };
-        let Some(records) = into.get_mut(&(topic.to_owned(), partition)) else {
-            continue;
-        };
-        match message.payload() {
-            Some(value) => records.insert((message.partition(), key), value.to_vec()),
-            None => records.remove(&(message.partition(), key)),
-        };
+        Ok(())
     }
-    Ok(())
+
+    fn assign(&self, starts: impl Iterator<Item = (i32, Offset)>) -> Result<(), KafkaError> {
+        let mut list = TopicPartitionList::new();
+        for (partition, start) in starts {
+            list.add_partition_offset(self.topic, partition, start)?;
+        }
+        self.consumer.assign(&list)
+    }
+
+    /// Goes on behind batches that can't be unpacked, if it is them that reading waits for. A state that a part of is missing of gives way
+    /// to the one before, as any that is damaged.
+    fn pass_unreadable(&self, open: &mut BTreeMap<i32, Option<i64>>) -> Result<bool, KafkaError> {
+        let mut passed = false;
+        for (partition, next) in &mut *open {
+            (self.alive)();
+            let Ok((low, stable)) = self.consumer.fetch_watermarks(self.topic, *partition, ENDS_MAX) else {
+                continue;
+            };
+            let from = next.unwrap_or(low);
+            let found = look(self.connection, (self.topic, *partition), from, stable).unwrap_or_default();
+            for stretch in &found {
+                tracing::error!(
+                    topic = self.topic,
+                    partition,
+                    first_offset = stretch.from,
+                    last_offset = stretch.to - 1,
+                    reason = stretch.reason,
+                    advice = "look whether a broker's disk is damaged; what can't be used of a state gives way to the one before",
+                    "a batch of the state topic can't be unpacked and is passed over"
+                );
+            }
+            if let Some(last) = found.last() {
+                (*next, passed) = (Some(last.to), true);
+            }
+        }
+        if passed {
+            self.assign(
+                open.iter()
+                    .map(|(p, next)| (*p, next.map_or(Offset::Beginning, Offset::Offset))),
+            )?;
+        }
+        Ok(passed)
+    }
 }
 
 /// The newest state that is whole, what stands in the way of newer ones, and what nobody needs.
