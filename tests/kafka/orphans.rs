@@ -87,6 +87,7 @@ fn partitions_that_nobody_has_are_shared_out_anew() {
     poll_until(&second, "the rest goes to the other", &|| owned() == ALL - kept);
     let log = process.stderr();
     assert!(log.contains("partitions that no member of the group has"), "{log}");
+    assert!(process.metric("foreshock_group_repairs_total") >= Some(1.0));
     assert_eq!(count(&second), kept, "and nothing is taken from it");
     assert!(process.terminate(Duration::from_secs(30)).success());
 }

@@ -120,6 +120,15 @@ pub(crate) fn is_denied(error: &KafkaError) -> bool {
     )
 }
 
+/// Whether an error tells of a batch that can't be read. It comes again twice a second for as long as its partition stands before the
+/// batch, which is found and told of by the standstill.
+pub(crate) fn is_unreadable(error: &KafkaError) -> bool {
+    matches!(
+        error.rdkafka_error_code(),
+        Some(RDKafkaErrorCode::BadCompression | RDKafkaErrorCode::BadMessage)
+    )
+}
+
 /// Of a call that failed.
 pub(crate) fn broker(what: &'static str) -> impl Fn(KafkaError) -> LogError {
     move |error| match error.rdkafka_error_code() {

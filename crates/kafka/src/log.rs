@@ -12,7 +12,7 @@ use rdkafka::producer::Producer;
 use rdkafka::{Offset, TopicPartitionList};
 
 use crate::clients::{Writer, consumer, producer};
-use crate::error::{LogError, broker, is_denied};
+use crate::error::{LogError, broker, is_denied, is_unreadable};
 use crate::farewell::Farewell;
 use crate::member::{Hooks, Member, Rebalanced, record_of};
 use crate::orphans::Orphans;
@@ -246,7 +246,8 @@ impl KafkaLog {
         let told = stretches.into_iter().map(|s| {
             tracing::error!(
                 topic, partition = of.partition, first_offset = s.from, last_offset = s.to - 1, reason = s.reason,
-                advice = "the records of this batch are lost to this service, and a dead letter says so: look who writes such batches,                           and whether a broker's disk is damaged",
+                advice = "the records of this batch are lost to this service, and a dead letter says so: look who writes such batches, \
+                          and whether a broker's disk is damaged",
                 "a batch can't be unpacked and is skipped"
             );
             Unreadable {
@@ -397,12 +398,8 @@ impl Log for KafkaLog {
                 }
                 Some(Err(error)) if is_denied(&error) => return Err(broker("a topic can't be read")(error)),
                 Some(Err(error)) => {
-                    // A batch that can't be read comes again at once, and for ever: see the standstill.
-                    match error.rdkafka_error_code() {
-                        Some(RDKafkaErrorCode::BadCompression | RDKafkaErrorCode::BadMessage) => {
-                            tracing::debug!(%error, "a batch can't be read");
-                        }
-                        _ => tracing::warn!(%error, "reading goes on after an error"),
+                    if !is_unreadable(&error) {
+                        tracing::warn!(%error, "reading goes on after an error");
                     }
                     continue;
                 }

@@ -11,6 +11,7 @@ use rdkafka::message::Message;
 use rdkafka::types::RDKafkaRespErr;
 use rdkafka::{ClientContext, Offset, Statistics, TopicPartitionList};
 
+use crate::error::is_unreadable;
 use crate::pulse::{Pulse, during};
 use crate::reader::partitions_of;
 use crate::settings::{LogSettings, Topics};
@@ -344,7 +345,11 @@ impl ClientContext for Member {
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
-        tracing::warn!(%error, reason, "kafka client");
+        if is_unreadable(&error) {
+            tracing::debug!(%error, reason, "kafka client");
+        } else {
+            tracing::warn!(%error, reason, "kafka client");
+        }
     }
 }
 
