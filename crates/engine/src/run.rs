@@ -14,6 +14,8 @@ pub enum EpochReport {
     Owned(Vec<TopicPartition>),
     /// Whether everything owned has been restored.
     Restored(bool),
+    /// What happened while there was nothing to commit: a silent replay.
+    Counted(Box<Counters>),
     /// An epoch is committed.
     Committed {
         /// What happened in it.
@@ -79,6 +81,8 @@ pub fn run<L: Log>(log: &mut L, engine: &mut Engine, observe: &mut dyn FnMut(Epo
             if !epoch.is_empty() || log.is_saving() {
                 let saved = log.commit(epoch)?;
                 report(engine, counters, saved, tick.take(), observe);
+            } else if counters != Counters::default() {
+                observe(EpochReport::Counted(Box::new(counters)));
             }
         }
         if end {

@@ -105,6 +105,7 @@ impl Vitals {
             EpochReport::Alive => {}
             EpochReport::Owned(partitions) => w.owned = partitions.len(),
             EpochReport::Restored(restored) => w.restored = restored,
+            EpochReport::Counted(counters) => w.counters += *counters,
             EpochReport::Committed {
                 counters,
                 series,
@@ -374,6 +375,11 @@ mod tests {
                     tick: None,
                 },
             );
+            let replayed = Counters {
+                records_replayed: 7,
+                ..Counters::default()
+            };
+            vitals.observe(worker, EpochReport::Counted(Box::new(replayed)));
             let tally = vitals.tally(worker);
             tally.lag.lock().unwrap().insert("a\"b".into(), 4);
             tally.group_repairs.fetch_add(1, Ordering::Relaxed);
@@ -383,6 +389,7 @@ mod tests {
         for line in [
             "# TYPE foreshock_records_total counter",
             "foreshock_records_total 10",
+            "foreshock_records_replayed_total 14",
             "foreshock_epochs_committed_total 2",
             "foreshock_series 6",
             "foreshock_snapshot_bytes 20",

@@ -159,13 +159,13 @@ impl Standstill {
                 continue;
             };
             let before = self.seen.insert(of, (fetched, from));
-            let has_stood = before.is_some_and(|(before, at)| before.next == fetched.next && at == from);
-            let has_more = fetched.next >= from && fetched.next < fetched.stable;
+            let has_more = |f: Fetched| f.next >= from && f.next < f.stable;
+            let has_stood = before.is_some_and(|(f, at)| has_more(f) && f.next == fetched.next && at == from);
             let is_left_alone = self
                 .left_alone
                 .get(&of)
                 .is_some_and(|(until, _)| Instant::now() < *until);
-            if has_stood && has_more && !is_left_alone {
+            if has_stood && has_more(fetched) && !is_left_alone {
                 still.push(Still {
                     of,
                     topic: topic_name(of),
