@@ -398,7 +398,11 @@ impl Log for KafkaLog {
                 }
                 Some(Err(error)) if is_denied(&error) => return Err(broker("a topic can't be read")(error)),
                 Some(Err(error)) => {
-                    if !is_unreadable(&error) {
+                    if is_unreadable(&error) {
+                        let topics = &self.settings.topics;
+                        let name = |of: TopicPartition| topics.name(of.topic).to_owned();
+                        self.standstill.alarm(name, &self.settings.connection);
+                    } else {
                         tracing::warn!(%error, "reading goes on after an error");
                     }
                     continue;

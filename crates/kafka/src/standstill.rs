@@ -5,6 +5,9 @@
 //! of its own reads from there. If that finds a batch which can't be read, it looks for the first offset that is not of this batch: each
 //! batch is one stretch of offsets, and the error names its first, so doubling the steps and then halving them finds its end, and
 //! no record of another batch is passed over, whatever gaps a log has.
+//!
+//! Whoever writes one such batch may write more. So where there was one lately, the client's complaint alone is enough for a look, and the
+//! next costs a second.
 
 use std::collections::BTreeMap;
 use std::sync::mpsc::{self, Receiver, TryRecvError};
@@ -25,6 +28,12 @@ const LEFT_ALONE: Duration = Duration::from_secs(30);
 const FIRST_MAX: Duration = Duration::from_secs(5);
 /// Brokers that are away for a while let partitions stand still too. It is told when nothing is found out so often in a row.
 const UNCLEAR_TOLD: u32 = 3;
+/// A partition that had such a batch is looked at on the client's word for so long.
+const SUSPECTED: Duration = Duration::from_secs(600);
+/// Between two looks on its word.
+const ALARM_EVERY: Duration = Duration::from_secs(1);
+/// For where a partition ends.
+const ENDS_MAX: Duration = Duration::from_secs(5);
 /// For all that one look finds; where there is more the next one goes on.
 const LOOK_MAX: Duration = Duration::from_secs(60);
 /// Likewise.
@@ -72,7 +81,8 @@ struct Still {
     topic: String,
     /// The next record that was waited for.
     from: i64,
-    stable: i64,
+    /// The first offset that can't be read yet; `None` where the brokers have to be asked.
+    stable: Option<i64>,
 }
 
 /// Offsets of a batch that can't be read.
@@ -97,6 +107,9 @@ pub(crate) struct Standstill {
     seen: BTreeMap<TopicPartition, (Fetched, i64)>,
     /// Until when, and how often in a row nothing was found out.
     left_alone: BTreeMap<TopicPartition, (Instant, u32)>,
+    /// Partitions that had such a batch, and since when.
+    suspects: BTreeMap<TopicPartition, Instant>,
+    alarmed: Option<Instant>,
     looking: Option<Receiver<Looked>>,
 }
 
@@ -129,6 +142,33 @@ impl Standstill {
         connection: &ConnectionSettings,
     ) {
         let still = self.still(fetched, topic_name);
+        self.look(still, connection);
+    }
+
+    /// The client says that something can't be read. It does not say what, so those that had such a batch lately are looked at.
+    pub(crate) fn alarm(&mut self, topic_name: impl Fn(TopicPartition) -> String, connection: &ConnectionSettings) {
+        if self.alarmed.is_none_or(|at| at.elapsed() >= ALARM_EVERY) {
+            self.alarmed = Some(Instant::now());
+            let suspected = self.suspected(topic_name);
+            self.look(suspected, connection);
+        }
+    }
+
+    fn suspected(&mut self, topic_name: impl Fn(TopicPartition) -> String) -> Vec<Still> {
+        self.positions.settle();
+        self.suspects.retain(|_, since| since.elapsed() < SUSPECTED);
+        let still = |of: &TopicPartition| {
+            Some(Still {
+                of: *of,
+                topic: topic_name(*of),
+                from: *self.positions.all.get(of)?,
+                stable: None,
+            })
+        };
+        self.suspects.keys().filter_map(still).collect()
+    }
+
+    fn look(&mut self, still: Vec<Still>, connection: &ConnectionSettings) {
         if still.is_empty() || self.looking.is_some() {
             return;
         }
@@ -136,7 +176,7 @@ impl Standstill {
         let connection = connection.clone();
         let started = thread::Builder::new().name("standstill".into()).spawn(move || {
             for one in still {
-                let found = look(&connection, (&one.topic, one.of.partition), one.from, one.stable);
+                let found = unreadable(&connection, (&one.topic, one.of.partition), one.from, one.stable);
                 // Whoever began anew meanwhile does not want to know.
                 if answers.send((one, found)).is_err() {
                     return;
@@ -170,7 +210,7 @@ impl Standstill {
                     of,
                     topic: topic_name(of),
                     from,
-                    stable: fetched.stable,
+                    stable: Some(fetched.stable),
                 });
             }
         }
@@ -193,7 +233,12 @@ impl Standstill {
                 continue;
             }
             let unclear = match found {
-                Ok(found) if !found.is_empty() => return Some((still.of, found)),
+                Ok(found) if !found.is_empty() => {
+                    self.suspects.insert(still.of, Instant::now());
+                    return Some((still.of, found));
+                }
+                // On its word alone a look may come too early, before all that is fetched was handed over.
+                Ok(_) if still.stable.is_none() => continue,
                 Ok(_) => 0,
                 Err(reason) => {
                     let times = 1 + self.left_alone.get(&still.of).map_or(0, |(_, times)| *times);
@@ -220,12 +265,13 @@ fn tell_unclear(still: &Still, reason: &str) {
     );
 }
 
-/// Reads from where a partition stands, and finds what can't be read, up to a record that can or to `stable`.
-pub(crate) fn look(
+/// Reads from where a partition stands, and finds what can't be read, up to a record that can or to `stable`, where the brokers are asked
+/// for the end if it is not known.
+pub(crate) fn unreadable(
     connection: &ConnectionSettings,
     of: (&str, i32),
     from: i64,
-    stable: i64,
+    stable: Option<i64>,
 ) -> Result<Vec<Stretch>, String> {
     let mut config = connection.client();
     config
@@ -243,6 +289,13 @@ pub(crate) fn look(
         .set("fetch.error.backoff.ms", "10")
         .set("fetch.wait.max.ms", "50");
     let consumer: BaseConsumer<Quiet> = config.create_with_context(Quiet).map_err(|error| error.to_string())?;
+    let stable = match stable {
+        Some(stable) => stable,
+        None => {
+            let ends = consumer.fetch_watermarks(of.0, of.1, ENDS_MAX);
+            ends.map_err(|error| error.to_string())?.1
+        }
+    };
     let until = Instant::now() + LOOK_MAX;
     stretches(from, stable, |offset| {
         if Instant::now() > until {
@@ -284,6 +337,12 @@ fn stretches(
     let mut at = from;
     let mut unread = first(from)?;
     while let Some((batch, reason)) = unread {
+        // Where even its offsets are damaged its end can't be known.
+        if batch >= stable {
+            return Err(format!(
+                "a batch says that it begins at {batch}, behind the end at {stable}: {reason}"
+            ));
+        }
         let end = end_of(batch, at.max(batch), stable, &mut first);
         let (to, next) = match end {
             Ok(end) => end,

@@ -135,7 +135,7 @@ fn what_was_found_holds_only_where_the_partition_still_stands() {
             of: OF,
             topic: "in".into(),
             from: 5,
-            stable: 9,
+            stable: Some(9),
         };
         answers.send((still, looked)).unwrap();
         if moved {
@@ -157,4 +157,44 @@ fn what_was_found_holds_only_where_the_partition_still_stands() {
     assert!(!found(true, Ok(vec![stretch])).0);
     assert_eq!(found(false, Ok(Vec::new())), (false, true));
     assert_eq!(found(false, Err("away".into())), (false, true));
+}
+
+#[test]
+fn where_there_was_one_the_clients_word_is_enough() {
+    let other = TopicPartition { partition: 1, ..OF };
+    let mut standstill = Standstill::default();
+    standstill.came(OF, 5);
+    standstill.came(other, 5);
+    let name = |_| "in".to_owned();
+    assert_eq!(standstill.suspected(name), []);
+    let (answers, looking) = mpsc::channel();
+    standstill.looking = Some(looking);
+    let still = |from, stable| Still {
+        of: OF,
+        topic: "in".into(),
+        from,
+        stable,
+    };
+    let stretch = Stretch {
+        from: 5,
+        to: 7,
+        reason: "no zstd".into(),
+    };
+    answers.send((still(5, Some(9)), Ok(vec![stretch]))).unwrap();
+    assert!(standstill.found().is_some());
+    standstill.came(OF, 7);
+    standstill.handed(OF, 7);
+    assert_eq!(standstill.suspected(name), [still(8, None)], "and no other");
+    // Too early: it is looked at again at once.
+    answers.send((still(8, None), Ok(Vec::new()))).unwrap();
+    assert_eq!(standstill.found(), None);
+    assert!(standstill.left_alone.is_empty());
+    standstill.went(OF);
+    assert_eq!(standstill.suspected(name), []);
+}
+
+#[test]
+fn a_batch_whose_offsets_are_nonsense_is_not_passed_over() {
+    let said = stretches(3, 9, |_| Ok(Some((i64::MAX - 1, "no sum".to_owned()))));
+    assert!(said.unwrap_err().contains("no sum"));
 }

@@ -4,7 +4,7 @@
 //! One fleet's metrics and logs go into shared input topics at a steady pace. Six deployments read them, each with topics and a
 //! group of its own and a fault of its own; at last one more reads everything undisturbed, and says what was to be expected.
 //!
-//! The short version has two kinds of faults, and belongs to the tests that always run. The full one (`--ignored faults`) has
+//! The short version has two kinds of faults, and belongs to the tests that always run. The full one (`--ignored faults_lose`) has
 //! everything at once. The long one has the faults in turn, so that the time to recover belongs to one fault, and watches what two
 //! processes hold that live through all of it:
 //!

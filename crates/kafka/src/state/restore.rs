@@ -14,7 +14,7 @@ use super::saver::Kept;
 use crate::error::is_denied;
 use crate::reader::{Quiet, partitions_of};
 use crate::settings::ConnectionSettings;
-use crate::standstill::look;
+use crate::standstill::unreadable;
 
 /// When nothing at all came for so long, the brokers are lost. However much there is to read, as long as it comes it is waited
 /// for.
@@ -230,7 +230,7 @@ impl Reader<'_> {
                 continue;
             };
             let from = next.unwrap_or(low);
-            let found = look(self.connection, (self.topic, *partition), from, stable).unwrap_or_default();
+            let found = unreadable(self.connection, (self.topic, *partition), from, Some(stable)).unwrap_or_default();
             for stretch in &found {
                 tracing::error!(
                     topic = self.topic,
