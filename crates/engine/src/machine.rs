@@ -15,8 +15,8 @@ use crate::state::{Frozen, FrozenBlock, LoadError, STATE_VERSION, Snapshot, read
 /// Why a partition could not be taken up.
 #[derive(Debug, thiserror::Error)]
 pub enum RestoreError {
-    /// Written by another version.
-    #[error("the snapshot of {of:?} has version {found}, this program reads {STATE_VERSION}")]
+    /// Written by a version from which there is no way to this one.
+    #[error("the snapshot of {of:?} has version {found}, from which there is no way to {STATE_VERSION}")]
     Version {
         /// Which partition.
         of: TopicPartition,
@@ -484,6 +484,8 @@ mod tests {
         second.revoke(&[OF]);
         for (version, blocks, is_read) in [
             (STATE_VERSION + 1, snapshot.blocks.len(), false),
+            (1, snapshot.blocks.len(), false),
+            // It is not what it says.
             (STATE_VERSION - 1, snapshot.blocks.len(), false),
             (STATE_VERSION, 1, false),
             (STATE_VERSION, snapshot.blocks.len(), true),

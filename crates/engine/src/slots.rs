@@ -129,9 +129,17 @@ where
 }
 
 #[cfg(test)]
+impl<T: Keyed + DeserializeOwned, const N: usize> Slots<T, N> {
+    /// How many places a block has, and its layout.
+    pub(crate) fn layout() -> (usize, crate::state::layout::Layout) {
+        Blocks::<Option<T>, N>::layout()
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use super::*;
-    use crate::state::Frozen;
+    use crate::state::{Frozen, Stage};
 
     #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
     struct Name(String);
@@ -166,7 +174,9 @@ mod tests {
         slots.freeze(Part::Series, &mut blocks);
         let snapshot = Frozen { offset: 0, blocks }.encode().unwrap();
         let mut loaded: Slots<Name, 2> = postcard::from_bytes(&postcard::to_stdvec(&slots).unwrap()).unwrap();
-        loaded.load(Part::Series, &mut Loading::new(snapshot)).unwrap();
+        loaded
+            .load(Part::Series, &mut Loading::new(snapshot, Stage::Detect).unwrap())
+            .unwrap();
         assert_eq!((loaded.place("c"), loaded.len()), (Some(2), 2));
         assert_eq!(loaded.insert(Name("x".into())), slots.insert(Name("x".into())));
         loaded.free.push(99);

@@ -4,7 +4,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use foreshock_domain::Timestamp;
-use foreshock_engine::{Assignment, Record, Snapshot, TopicId, TopicPartition};
+use foreshock_engine::{Assignment, Record, STATE_VERSION, Snapshot, TopicId, TopicPartition};
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
 use rdkafka::error::KafkaError;
 use rdkafka::message::Message;
@@ -126,6 +126,14 @@ impl Member {
             let now = (counts[name], counts[&*topics.signals]);
             for complaint in &restored.complaints {
                 tracing::warn!(topic = name, partition, complaint, "state");
+            }
+            let version = restored.snapshot.as_ref().map_or(STATE_VERSION, |s| s.version);
+            if version != STATE_VERSION {
+                tracing::info!(
+                    topic = name,
+                    partition,
+                    "state is migrated from version {version} to {STATE_VERSION}"
+                );
             }
             if let Some(then) = restored.partitions {
                 regrown(name, now, then, topic == TopicId::SIGNALS);

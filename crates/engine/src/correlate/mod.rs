@@ -19,3 +19,5 @@ mod telemetry;
 pub use forecast::Moment;
 pub(crate) use partition::Context;
 pub use partition::CorrelatePartition;
+#[cfg(test)]
+pub(crate) use partition::layouts;

@@ -21,7 +21,7 @@ use crate::counters::Counters;
 use crate::detect::signals_partition;
 use crate::record::{Destination, Output, Record};
 use crate::slots::{Keyed, Slots, place_u32};
-use crate::state::{Blocks, FrozenBlock, LoadError, Loading, Part, Snapshot, pack};
+use crate::state::{Blocks, FrozenBlock, LoadError, Loading, Part, Snapshot, Stage, pack};
 
 /// Entities in a block of the stored state, each of some 10 kB, and windows that are held back.
 const ENTITY_BLOCK: usize = 16;
@@ -70,13 +70,29 @@ struct Taking<'a> {
     counters: &'a mut Counters,
 }
 
+/// What the blocks of its state hold: of which table, how many entries, and how they are laid out.
+#[cfg(test)]
+pub(crate) fn layouts() -> Vec<(Part, usize, crate::state::layout::Layout)> {
+    let (of_entities, entities) = Slots::<EntityState, ENTITY_BLOCK>::layout();
+    let (of_held, held) = Held::layout();
+    vec![
+        (
+            Part::Head,
+            1,
+            crate::state::layout::trace::layout_of::<CorrelatePartition>(),
+        ),
+        (Part::Entities, of_entities, entities),
+        (Part::Held, of_held, held),
+    ]
+}
+
 impl CorrelatePartition {
     /// From what [`Self::freeze`] gave, which is freed block by block.
     ///
     /// # Errors
-    /// When the blocks are not a whole state of this version.
+    /// When the blocks are not a whole state of a version that can be read.
     pub fn load(snapshot: Snapshot) -> Result<Self, LoadError> {
-        let mut from = Loading::new(snapshot);
+        let mut from = Loading::new(snapshot, Stage::Correlate)?;
         let mut partition: Self = from.head()?;
         partition.entities.load(Part::Entities, &mut from)?;
         for (end, held) in &mut partition.held {

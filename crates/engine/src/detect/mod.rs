@@ -17,5 +17,7 @@ mod window;
 
 pub(crate) use partition::Context;
 pub use partition::DetectPartition;
+#[cfg(test)]
+pub(crate) use partition::layouts;
 pub(crate) use partition::signals_partition;
 pub(crate) use window::shorten;

@@ -17,7 +17,7 @@ use crate::config::{EngineConfig, SourceConfig};
 use crate::counters::Counters;
 use crate::record::{Destination, Output, Record, TopicPartition};
 use crate::slots::place_u32;
-use crate::state::{FrozenBlock, LoadError, Loading, Part, Snapshot, pack};
+use crate::state::{FrozenBlock, LoadError, Loading, Part, Snapshot, Stage, pack};
 
 /// What a partition may look at and write to while it applies a record.
 pub(crate) struct Context<'a> {
@@ -86,6 +86,21 @@ pub(crate) struct DetectState {
     pub(super) entity_cells: Finder,
 }
 
+/// What the blocks of its state hold: of which table, how many entries, and how they are laid out.
+#[cfg(test)]
+pub(crate) fn layouts() -> Vec<(Part, usize, crate::state::layout::Layout)> {
+    let (of_series, series) = SeriesTable::layout();
+    let (of_entities, entities) = EntityTable::layout();
+    let head = crate::state::layout::trace::layout_of::<(DetectState, Memory)>();
+    let mut all = vec![
+        (Part::Head, 1, head),
+        (Part::Series, of_series, series),
+        (Part::Entities, of_entities, entities),
+    ];
+    all.extend(OpenWindow::layouts());
+    all
+}
+
 /// One partition of an input topic: decoder, windows, models.
 pub struct DetectPartition {
     decoder: Decoder,
@@ -131,9 +146,9 @@ impl DetectPartition {
     /// From what [`Self::freeze`] gave, which is freed block by block. `width_ms` is that of windows.
     ///
     /// # Errors
-    /// When the blocks are not a whole state of this version.
+    /// When the blocks are not a whole state of a version that can be read.
     pub fn load(source: &SourceConfig, width_ms: Millis, snapshot: Snapshot) -> Result<Self, LoadError> {
-        let mut from = Loading::new(snapshot);
+        let mut from = Loading::new(snapshot, Stage::Detect)?;
         let (mut state, memory): (DetectState, Memory) = from.head()?;
         state.series.load(Part::Series, &mut from)?;
         state.entities.load(Part::Entities, &mut from)?;

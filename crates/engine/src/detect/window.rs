@@ -192,6 +192,19 @@ impl OpenWindow {
 }
 
 #[cfg(test)]
+impl OpenWindow {
+    /// What the blocks of its tables hold.
+    pub(crate) fn layouts() -> [(Part, usize, crate::state::layout::Layout); 2] {
+        let (of_series, series) = Blocks::<(u32, Aggregate), SERIES_BLOCK>::layout();
+        let (of_entities, entities) = Blocks::<EntityTally, ENTITY_BLOCK>::layout();
+        [
+            (Part::WindowSeries, of_series, series),
+            (Part::WindowEntities, of_entities, entities),
+        ]
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use super::*;
 

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::Blocks;
+use super::migrate::{Migration, Stage};
 
 /// A block larger than this when unpacked is not one of ours.
 const BLOCK_BYTES_MAX: usize = 2 << 30;
@@ -32,7 +33,7 @@ pub enum Part {
 }
 
 impl Part {
-    const ALL: [(Self, &'static str); 6] = [
+    pub(super) const ALL: [(Self, &'static str); 6] = [
         (Self::Head, "head"),
         (Self::Series, "series"),
         (Self::Entities, "entities"),
@@ -98,6 +99,12 @@ pub enum LoadError {
     /// Unpacked and yet no state of this version.
     #[error("block {0} can't be read: {1}")]
     Damaged(BlockId, postcard::Error),
+    /// Of an earlier version, and not as states of that version are.
+    #[error("block {0} is no block of state version {1}")]
+    Migration(BlockId, u16),
+    /// Of a version from which there is no way to this one.
+    #[error("states of version {0} can't be read")]
+    Version(u16),
     /// The head tells of blocks that did not come.
     #[error("blocks are missing: {0}")]
     Incomplete(&'static str),
@@ -209,7 +216,7 @@ impl EncodedBlock {
         xxh3_64(&self.bytes) == self.xxh3
     }
 
-    pub(crate) fn decode<T: DeserializeOwned>(&self) -> Result<T, LoadError> {
+    fn unpack(&self) -> Result<Vec<u8>, LoadError> {
         if !self.is_whole() {
             return Err(LoadError::Checksum(self.id));
         }
@@ -217,8 +224,13 @@ impl EncodedBlock {
         if self.raw_bytes > BLOCK_BYTES_MAX {
             return Err(unpack(std::io::Error::other("it claims to be larger than any block")));
         }
-        let raw = zstd::bulk::decompress(&self.bytes, self.raw_bytes).map_err(unpack)?;
-        postcard::from_bytes(&raw).map_err(|error| LoadError::Damaged(self.id, error))
+        zstd::bulk::decompress(&self.bytes, self.raw_bytes).map_err(unpack)
+    }
+
+    /// What it holds, if it is of this version.
+    #[cfg(test)]
+    pub(crate) fn decode<T: DeserializeOwned>(&self) -> Result<T, LoadError> {
+        read(self.id, &self.unpack()?)
     }
 }
 
@@ -274,24 +286,39 @@ impl Snapshot {
     }
 }
 
+/// Reads a block's value, which must be all there is: bytes left over are those of another layout.
+fn read<T: DeserializeOwned>(id: BlockId, raw: &[u8]) -> Result<T, LoadError> {
+    match postcard::take_from_bytes(raw) {
+        Ok((value, [])) => Ok(value),
+        Ok(_) => Err(LoadError::Damaged(id, postcard::Error::DeserializeBadEncoding)),
+        Err(error) => Err(LoadError::Damaged(id, error)),
+    }
+}
+
 /// Blocks on their way into the tables; each is freed as soon as it is read.
 pub(crate) struct Loading {
     blocks: BTreeMap<BlockId, EncodedBlock>,
+    version: u16,
+    /// What makes blocks of this version of them, where they are of an earlier one.
+    migration: Option<Migration>,
 }
 
 impl Loading {
-    pub(crate) fn new(snapshot: Snapshot) -> Self {
-        Self {
+    pub(crate) fn new(snapshot: Snapshot, stage: Stage) -> Result<Self, LoadError> {
+        let version = snapshot.version;
+        let migration = match version {
+            super::STATE_VERSION => None,
+            _ => Some(Migration::find(stage, version).ok_or(LoadError::Version(version))?),
+        };
+        Ok(Self {
             blocks: snapshot.blocks.into_iter().map(|b| (b.id, b)).collect(),
-        }
+            version,
+            migration,
+        })
     }
 
     pub(crate) fn head<T: DeserializeOwned>(&mut self) -> Result<T, LoadError> {
-        let head = self
-            .blocks
-            .remove(&BlockId::HEAD)
-            .ok_or(LoadError::Incomplete("no head"))?;
-        head.decode()
+        self.take(BlockId::HEAD)?.ok_or(LoadError::Incomplete("no head"))
     }
 
     /// Fills a table whose length the head said.
@@ -305,14 +332,28 @@ impl Loading {
         T: DeserializeOwned + Clone + Serialize + Send + Sync + 'static,
     {
         for number in 0..table.blocks_wanted() {
-            let id = BlockId { part, of, number };
-            let Some(block) = self.blocks.remove(&id) else {
+            let Some(items) = self.take(BlockId { part, of, number })? else {
                 return Err(LoadError::Incomplete("a table is shorter than the head says"));
             };
-            if !table.append(block.decode()?) {
+            // What was migrated is stored nowhere yet.
+            if !table.append(items, self.migration.is_some()) {
                 return Err(LoadError::Incomplete("a block holds fewer entries than the head says"));
             }
         }
         Ok(())
+    }
+
+    /// What a block holds, if it is there.
+    fn take<T: DeserializeOwned>(&mut self, id: BlockId) -> Result<Option<T>, LoadError> {
+        let Some(block) = self.blocks.remove(&id) else {
+            return Ok(None);
+        };
+        let mut raw = block.unpack()?;
+        drop(block);
+        if let Some(migration) = &self.migration {
+            let migrated = migration.apply(id.part, raw);
+            raw = migrated.map_err(|_| LoadError::Migration(id, self.version))?;
+        }
+        read(id, &raw).map(Some)
     }
 }

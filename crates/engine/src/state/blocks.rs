@@ -70,14 +70,15 @@ impl<T, const N: usize> Blocks<T, N> {
         u32::try_from(self.wanted.div_ceil(N)).unwrap_or(u32::MAX)
     }
 
-    /// Takes in the next block that was loaded; false when it has not as many entries as are to come.
-    pub(super) fn append(&mut self, items: Vec<T>) -> bool {
+    /// Takes in the next block that was loaded; false when it has not as many entries as are to come. `changed`: it is not what is
+    /// stored under its name.
+    pub(super) fn append(&mut self, items: Vec<T>, changed: bool) -> bool {
         let expected = (self.wanted - self.len).min(N);
         let fits = items.len() == expected;
         self.len += expected;
         self.blocks.push(Block {
             items: Arc::new(items),
-            changed: false,
+            changed,
         });
         fits
     }
@@ -133,6 +134,14 @@ impl<T: Serialize + Send + Sync + 'static, const N: usize> Blocks<T, N> {
     }
 }
 
+#[cfg(test)]
+impl<T: serde::de::DeserializeOwned, const N: usize> Blocks<T, N> {
+    /// How many entries a block has, and its layout.
+    pub(crate) fn layout() -> (usize, super::layout::Layout) {
+        (N, super::layout::trace::layout_of::<Vec<T>>())
+    }
+}
+
 impl<T, const N: usize> Serialize for Blocks<T, N> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         (self.len as u64).serialize(serializer)
@@ -152,6 +161,7 @@ impl<'de, T, const N: usize> Deserialize<'de> for Blocks<T, N> {
 #[cfg(test)]
 mod tests {
     use super::super::block::{Frozen, Loading};
+    use super::super::migrate::Stage;
     use super::*;
 
     type List = Blocks<String, 4>;
@@ -172,10 +182,14 @@ mod tests {
         frozen.blocks.iter().map(FrozenBlock::has_changed).collect()
     }
 
+    fn loading(frozen: Frozen) -> Loading {
+        Loading::new(frozen.encode().unwrap(), Stage::Detect).unwrap()
+    }
+
     /// A list that expects as many entries, filled from a frozen one.
     fn loaded(len: usize, frozen: Frozen) -> Result<List, super::super::LoadError> {
         let mut list: List = postcard::from_bytes(&postcard::to_stdvec(&(len as u64)).unwrap()).unwrap();
-        Loading::new(frozen.encode().unwrap()).fill(&mut list, Part::Series, 7)?;
+        loading(frozen).fill(&mut list, Part::Series, 7)?;
         Ok(list)
     }
 
@@ -233,7 +247,10 @@ mod tests {
         let mut damaged = frozen(&mut list(8)).encode().unwrap();
         damaged.blocks[1].bytes[5] ^= 1;
         let mut list: List = postcard::from_bytes(&[8]).unwrap();
-        let error = Loading::new(damaged).fill(&mut list, Part::Series, 7).unwrap_err();
+        let error = Loading::new(damaged, Stage::Detect)
+            .unwrap()
+            .fill(&mut list, Part::Series, 7)
+            .unwrap_err();
         assert_eq!(error.to_string(), "block series.7.1 does not match its checksum");
     }
 

@@ -69,6 +69,8 @@ struct Held {
     partition: i32,
     /// The next record to apply; none where there is no snapshot.
     offset: Option<i64>,
+    /// Of the state; an older one is migrated when the partition is taken up.
+    version: Option<u16>,
     /// Of the state, before compression.
     bytes: usize,
     series: usize,
@@ -209,6 +211,7 @@ fn held(engine: &Arc<EngineConfig>, topic: String, of: TopicPartition, snapshot:
         topic,
         partition: of.partition,
         offset: snapshot.as_ref().map(|s| s.offset),
+        version: snapshot.as_ref().map(|s| s.version),
         bytes: snapshot.as_ref().map_or(0, Snapshot::raw_bytes),
         series: 0,
         entities: 0,
@@ -309,7 +312,16 @@ fn json(all: &[Held]) -> Result<String, CommandError> {
 }
 
 fn show(all: &[Held]) -> String {
-    let head = ["topic", "partition", "offset", "bytes", "series", "entities", ""];
+    let head = [
+        "topic",
+        "partition",
+        "offset",
+        "version",
+        "bytes",
+        "series",
+        "entities",
+        "",
+    ];
     let mut rows = vec![head.map(str::to_owned).to_vec()];
     for held in all {
         rows.push(vec![
@@ -317,6 +329,7 @@ fn show(all: &[Held]) -> String {
             printable(&held.topic).into_owned(),
             held.partition.to_string(),
             held.offset.map_or_else(|| "no snapshot".to_owned(), |o| o.to_string()),
+            held.version.map_or_else(String::new, |v| v.to_string()),
             held.bytes.to_string(),
             held.series.to_string(),
             held.entities.to_string(),
@@ -328,6 +341,8 @@ fn show(all: &[Held]) -> String {
 
 #[cfg(test)]
 mod tests {
+    use foreshock_engine::STATE_VERSION;
+
     use super::*;
 
     #[test]
@@ -358,10 +373,25 @@ mod tests {
             save(folder.path(), topic, of, &snapshot).unwrap();
             let held = from_file(&folder.path().join(file_name(topic, 3))).unwrap();
             assert_eq!(
-                (held.error, held.offset, held.bytes),
-                (None, Some(0), snapshot.raw_bytes())
+                (held.error, held.offset, held.version, held.bytes),
+                (None, Some(0), Some(STATE_VERSION), snapshot.raw_bytes())
             );
         }
+    }
+
+    #[test]
+    fn a_saved_state_of_an_older_version_says_so_and_is_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let states: &[u8] = include_bytes!("../../../engine/tests/upgrade/8/states");
+        let states: Vec<Snapshot> = postcard::from_bytes(states).unwrap();
+        let of = TopicPartition {
+            topic: TopicId(1),
+            partition: 0,
+        };
+        save(folder.path(), "metrics", of, &states[0]).unwrap();
+        let held = from_file(&folder.path().join(file_name("metrics", 0))).unwrap();
+        assert_eq!((&held.error, held.version, held.series), (&None, Some(8), 15));
+        assert!(show(&[held]).contains(" 8 "));
     }
 
     #[test]

@@ -60,7 +60,7 @@ pub(super) struct Manifest {
 pub(super) enum Unread {
     /// Of a program newer than this one: format and state version.
     Newer(u16, u16),
-    /// Of an older one.
+    /// Of an older one, from which there is no way to this one.
     Older(u16),
     Damaged,
 }
@@ -87,7 +87,8 @@ impl Manifest {
         Ok(bytes)
     }
 
-    pub(super) fn decode(bytes: &[u8]) -> Result<Self, Unread> {
+    /// A manifest, and the version of the state that it is of.
+    pub(super) fn decode(bytes: &[u8]) -> Result<(u16, Self), Unread> {
         let (format, rest) = number::<2>(bytes.strip_prefix(&MAGIC).ok_or(Unread::Damaged)?)?;
         let (version, rest) = number::<2>(rest)?;
         let (format, version) = (u16::from_le_bytes(format), u16::from_le_bytes(version));
@@ -104,7 +105,8 @@ impl Manifest {
         }
         let len = usize::try_from(u64::from_le_bytes(len)).unwrap_or(usize::MAX);
         let packed = zstd::bulk::decompress(body, len.min(256 << 20)).map_err(|_| Unread::Damaged)?;
-        postcard::from_bytes(&packed).map_err(|_| Unread::Damaged)
+        let manifest = postcard::from_bytes(&packed).map_err(|_| Unread::Damaged)?;
+        Ok((version, manifest))
     }
 }
 

@@ -275,7 +275,7 @@ fn choose(
             continue;
         };
         match Manifest::decode(value) {
-            Ok(manifest) => manifests.push((*at, *slot, manifest)),
+            Ok((version, manifest)) => manifests.push((*at, *slot, version, manifest)),
             Err(Unread::Newer(format, version)) => {
                 return Err(StateError::Newer {
                     topic: topic.to_owned(),
@@ -291,25 +291,25 @@ fn choose(
         }
     }
     // What stands at home is newer than what was left elsewhere.
-    manifests.sort_by_key(|(at, _, m)| std::cmp::Reverse((*at == home, m.offset)));
+    manifests.sort_by_key(|(at, .., m)| std::cmp::Reverse((*at == home, m.offset)));
     let mut chosen = None;
     while !manifests.is_empty() && chosen.is_none() {
-        let (at, slot, manifest) = manifests.remove(0);
+        let (at, slot, version, manifest) = manifests.remove(0);
         if below.is_some_and(|below| manifest.offset >= below) {
             continue;
         }
         match missing(&manifest, at, &records) {
-            None => chosen = Some((at, slot, manifest)),
+            None => chosen = Some((at, slot, version, manifest)),
             Some(what) => complaints.push(format!("the snapshot at offset {} is damaged: {what}", manifest.offset)),
         }
     }
     let previous = chosen.as_ref().and_then(|(at, ..)| {
         let older = manifests.into_iter().find(|(other, ..)| other == at);
-        older.map(|(_, _, manifest)| manifest)
+        older.map(|(.., manifest)| manifest)
     });
     let snapshot = chosen
         .as_ref()
-        .map(|(at, _, manifest)| take(manifest, *at, &mut records));
+        .map(|(at, _, version, manifest)| take(manifest, *version, *at, &mut records));
     let mut kept = Kept {
         topic: topic.to_owned(),
         ..Kept::default()
@@ -318,7 +318,7 @@ fn choose(
     let partitions = chosen
         .as_ref()
         .map(|(.., m)| (m.topic_partitions, m.signals_partitions));
-    if let Some((at, slot, manifest)) = chosen {
+    if let Some((at, slot, _, manifest)) = chosen {
         if at == home {
             needed.extend(manifest.keys().chain(previous.iter().flat_map(Manifest::keys)));
             (kept.current, kept.previous) = (Some((slot, manifest)), previous);
@@ -360,7 +360,7 @@ fn missing(manifest: &Manifest, at: i32, records: &Records) -> Option<String> {
 }
 
 /// Takes a state out of the records: nothing is copied but what stands in several.
-fn take(manifest: &Manifest, at: i32, records: &mut Records) -> Snapshot {
+fn take(manifest: &Manifest, version: u16, at: i32, records: &mut Records) -> Snapshot {
     let blocks = manifest.blocks.iter().map(|(id, stored)| {
         let mut parts = stored.keys(*id).filter_map(|key| records.remove(&(at, key)));
         let mut bytes = parts.next().unwrap_or_default();
@@ -374,7 +374,7 @@ fn take(manifest: &Manifest, at: i32, records: &mut Records) -> Snapshot {
     });
     Snapshot {
         offset: manifest.offset,
-        version: STATE_VERSION,
+        version,
         blocks: blocks.collect(),
     }
 }

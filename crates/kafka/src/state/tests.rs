@@ -1,9 +1,11 @@
 use std::sync::Arc;
 
+use foreshock_engine::state::reads;
 use foreshock_engine::{Assignment, Engine, EngineConfig, Frozen, Record, SourceConfig, TopicId, TopicPartition};
 use foreshock_failure::{FailureConfig, Rules};
 use foreshock_wire::Format;
 
+use super::super::manifest::Stored as Placed;
 use super::super::saver::{Saver, StateRecord};
 use super::*;
 
@@ -262,7 +264,8 @@ fn what_a_newer_version_wrote_is_refused_and_what_an_older_one_wrote_is_left_asi
         assert!(error.contains("delete the records in/3/manifest-0"), "{error}");
     }
     let (mut topic, offsets) = stored(2);
-    of_version(&mut topic, 2, STATE_VERSION - 1);
+    let unreadable = (0..STATE_VERSION).rev().find(|v| !reads(*v)).unwrap();
+    of_version(&mut topic, 2, unreadable);
     let restored = topic.choose(1).unwrap();
     assert_eq!(
         restored.snapshot.map(|s| s.offset),
@@ -270,6 +273,70 @@ fn what_a_newer_version_wrote_is_refused_and_what_an_older_one_wrote_is_left_asi
         "the one before is of this version"
     );
     assert!(restored.complaints[0].contains("no way"), "{:?}", restored.complaints);
+}
+
+/// The topic as a program of state version 8 left it, and the offset of its state, which holds 15 series.
+fn left_by_version_8() -> (Stored, i64) {
+    let states: &[u8] = include_bytes!("../../../engine/tests/upgrade/8/states");
+    let states: Vec<Snapshot> = postcard::from_bytes(states).unwrap();
+    let (mut topic, state) = (Stored::default(), &states[0]);
+    let mut manifest = Manifest {
+        offset: state.offset,
+        topic_partitions: 4,
+        signals_partitions: 1,
+        blocks: BTreeMap::new(),
+    };
+    for block in &state.blocks {
+        let stored = Placed::new(block, state.offset);
+        for (key, part) in stored
+            .keys(block.id)
+            .zip(block.bytes.chunks(super::super::RECORD_BYTES))
+        {
+            topic.0.insert((0, key.of("in", OF.partition)), part.to_vec());
+        }
+        manifest.blocks.insert(block.id, stored);
+    }
+    let value = manifest.encode().unwrap();
+    topic.0.insert((0, "in/3/manifest-0".into()), value);
+    of_version(&mut topic, 2, 8);
+    (topic, state.offset)
+}
+
+#[test]
+fn a_state_of_an_older_version_is_taken_up_and_gives_way_to_one_of_this_version() {
+    /// A window after all that it holds.
+    const LATER: i64 = 6_000_400;
+    let (mut topic, offset) = left_by_version_8();
+    let found = |topic: &Stored| {
+        let restored = topic.choose(1).unwrap();
+        assert_eq!(restored.complaints, [""; 0]);
+        restored.snapshot.map(|s| (s.version, s.offset)).unwrap()
+    };
+    assert_eq!(found(&topic), (8, offset));
+    let mut worker = Worker::new(&topic, 1);
+    assert_eq!(worker.engine.held().0, 15);
+    worker.read(LATER, 0..1);
+    let records = worker.save();
+    let last = records.len() - 1;
+    for (i, record) in records.into_iter().enumerate() {
+        topic.take(record);
+        let is_whole = i == last || found(&topic).0 == STATE_VERSION;
+        let expected = if is_whole {
+            (STATE_VERSION, worker.offset)
+        } else {
+            (8, offset)
+        };
+        assert_eq!(found(&topic), expected, "record {i}");
+    }
+    // What it wrote is read back to the bit, and the next state leaves nothing behind.
+    let mut restored = Worker::new(&topic, 1);
+    for worker in [&mut worker, &mut restored] {
+        worker.read(LATER + 3, 0..2);
+    }
+    worker.save().into_iter().for_each(|r| topic.take(r));
+    assert!(worker.state() == restored.state());
+    assert_eq!(found(&topic).0, STATE_VERSION);
+    assert_eq!(topic.choose(1).unwrap().kept.garbage, []);
 }
 
 #[test]
