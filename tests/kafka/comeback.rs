@@ -191,6 +191,48 @@ fn without_a_usable_snapshot_a_partition_is_read_from_its_first_record() {
 }
 
 #[test]
+fn a_damaged_state_topic_is_told_of_and_written_anew() {
+    let Some(broker) = Broker::shared() else { return };
+    let topics = Topics::new(broker, "damaged");
+    let (metrics, source) = one_input(&topics);
+    let deployment = Deployment::new(broker, &topics, "one", &source);
+    topics.produce(&metrics, &samples(0, 100));
+    let process = deployment.start("a");
+    wait_for(&process, "foreshock_samples_total", 100.0);
+    assert!(process.terminate(PATIENCE).success());
+
+    // Blocks that are not what was written, and one manifest in two.
+    let state = deployment.topic("state");
+    let stored = topics.read_committed(&state);
+    let harmed: Vec<Outgoing> = stored
+        .into_iter()
+        .filter(|r| r.value.is_some() && r.key.as_deref().is_some_and(|key| !key.ends_with(b"manifest-0")))
+        .map(|r| Outgoing {
+            partition: Some(r.partition),
+            key: r.key,
+            ..Outgoing::new("", "nothing of the kind")
+        })
+        .collect();
+    assert!(!harmed.is_empty());
+    topics.produce(&state, &harmed);
+    topics.produce(&metrics, &samples(100, 150));
+    let process = deployment.start("a");
+    wait_for(&process, "foreshock_samples_total", 50.0);
+    // Of the signals some as well.
+    let replayed = |process: &Foreshock| process.metric("foreshock_records_replayed_total").unwrap();
+    assert!(replayed(&process) >= 100.0, "{}", replayed(&process));
+    let told = process.stderr();
+    assert!(told.contains("is damaged") && !told.contains("panicked"), "{told}");
+    assert!(process.terminate(PATIENCE).success());
+
+    topics.produce(&metrics, &samples(150, 160));
+    let process = deployment.start("a");
+    wait_for(&process, "foreshock_samples_total", 10.0);
+    assert!(replayed(&process) < 100.0, "it begins with the state");
+    assert!(process.terminate(PATIENCE).success());
+}
+
+#[test]
 fn all_brokers_away_are_waited_for_alive_and_told_of() {
     let Some(broker) = Broker::own() else { return };
     let topics = Topics::new(&broker, "away");

@@ -7,8 +7,12 @@
 //!
 //! A block that did not change since the last frozen state says so, and need not be written again.
 //!
-//! Fails when: a window of all series closes while their blocks are still held; then all of them are copied, once.
-//! Cost: 10 ns per block to freeze; a compare-and-swap per mutable access; a copy of the block at the first write after a freeze.
+//! States of versions before are read too, see `migrate`; their layouts are written down beside it.
+//!
+//! Fails when: a window of all series closes while their blocks are still held; then all of them are copied, once, and the first time in
+//! memory that the process has to be given.
+//! Cost: 10 ns per block to freeze; a compare-and-swap per mutable access; a copy of the block at the first write after a freeze, 0.4 µs a
+//! series, or 3 µs in new memory.
 
 mod block;
 mod blocks;

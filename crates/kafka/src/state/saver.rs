@@ -1,5 +1,5 @@
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender, SyncSender};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::time::Duration;
 
 use foreshock_engine::state::{EncodedBlock, FrozenBlock, Packer};
@@ -11,8 +11,6 @@ use super::manifest::{Manifest, Stored};
 
 /// Bytes handed over for one transaction: 40 ms of a slow disk.
 pub(crate) const STEP_BYTES: usize = 8 << 20;
-/// Blocks packed ahead; of a typical size, twice [`STEP_BYTES`].
-const AHEAD: usize = 256;
 
 /// One record of the state topic; a value of `None` deletes the key.
 #[derive(Debug, PartialEq, Eq)]
@@ -78,7 +76,9 @@ impl Saver {
     /// When the system gives no thread.
     pub(crate) fn new(state_partitions: usize) -> std::io::Result<Self> {
         let (jobs, todo) = mpsc::channel();
-        let (done, packed) = mpsc::sync_channel(AHEAD);
+        // Packing does not wait for writing, which may take longer than a window: a block that is packed takes a sixth of what it is, and one
+        // that is not is copied as a whole when its window closes.
+        let (done, packed) = mpsc::channel();
         // Ends when the saver is dropped.
         std::thread::Builder::new()
             .name("snapshots".into())
@@ -236,7 +236,7 @@ impl Saver {
     }
 }
 
-fn pack(todo: &Receiver<Job>, done: &SyncSender<Packed>) {
+fn pack(todo: &Receiver<Job>, done: &Sender<Packed>) {
     let mut packer = Packer::new();
     for (of, job, block) in todo {
         let packed = match &mut packer {

@@ -1,12 +1,12 @@
 //! From 8 to 9: error budgets that burn slowly, processes that end, telemetry that is lost, numbers inside lines, and what became of
 //! precursors.
 
+use foreshock_domain::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::Step;
 use super::plan::{Change, How, Made};
 use crate::state::pack;
-use foreshock_domain::Timestamp;
 
 pub(super) const STEP: Step = Step {
     from: 8,
