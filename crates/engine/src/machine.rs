@@ -486,7 +486,7 @@ mod tests {
             (STATE_VERSION + 1, snapshot.blocks.len(), false),
             (1, snapshot.blocks.len(), false),
             // It is not what it says.
-            (STATE_VERSION - 1, snapshot.blocks.len(), false),
+            (8, snapshot.blocks.len(), false),
             (STATE_VERSION, 1, false),
             (STATE_VERSION, snapshot.blocks.len(), true),
         ] {

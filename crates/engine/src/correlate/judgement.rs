@@ -374,7 +374,7 @@ mod tests {
     /// what it showed since a window is taken back.
     fn after_failure(odd_windows: i64, since: i64) -> [f64; 2] {
         let (mut fleet, mut oddness) = (Fleet::default(), Oddness::default());
-        for window in 0..30 {
+        for window in 0..40 {
             let is_odd = window < odd_windows;
             let (now, signals) = if is_odd { (4.0, vec![odd()]) } else { (0.0, Vec::new()) };
             oddness.judge(&mut fleet, &signals, now, 10, 2.0, 5.0, at(window));

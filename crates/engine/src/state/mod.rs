@@ -25,7 +25,7 @@ pub(crate) use blocks::Blocks;
 pub(crate) use migrate::Stage;
 
 /// Raised whenever the layout of a state changes: a test fails where that is forgotten, and says what to do.
-pub const STATE_VERSION: u16 = 9;
+pub const STATE_VERSION: u16 = 10;
 
 /// Whether this program can read states of a version: of its own, and of those before for which there is a step. Of a newer one
 /// nobody here knows.

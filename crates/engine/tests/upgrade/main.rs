@@ -21,7 +21,7 @@ use foreshock_engine::{Frozen, STATE_VERSION, Snapshot};
 use self::play::{Play, sources};
 
 /// Versions before this one that can be read.
-const OLDER: [u16; 1] = [8];
+const OLDER: [u16; 2] = [8, 9];
 
 /// Windows before the states were taken, and until the end.
 const BEFORE: i64 = 360;

@@ -18,6 +18,7 @@ mod plan;
 #[cfg(test)]
 mod tests;
 mod v8;
+mod v9;
 
 use std::collections::BTreeMap;
 
@@ -26,10 +27,10 @@ use super::Part;
 use super::layout::{Layout, Torn, parts};
 
 /// The way from each version that can be read to the one after it, the oldest first.
-const STEPS: &[Step] = &[v8::STEP];
+const STEPS: &[Step] = &[v8::STEP, v9::STEP];
 
 /// The layout of [`super::STATE_VERSION`].
-const PRESENT: &str = include_str!("layouts/9.txt");
+const PRESENT: &str = include_str!("layouts/10.txt");
 
 /// Which of the two stages a state is of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -33,7 +33,7 @@ pub(super) const STEP: Step = Step {
     ],
 };
 
-const fn begins(of: &'static str, field: &'static str, value: fn() -> Made) -> Change {
+pub(super) const fn begins(of: &'static str, field: &'static str, value: fn() -> Made) -> Change {
     let how = How::Begins(value);
     Change { of, field, how }
 }
