@@ -131,10 +131,34 @@ pub(crate) fn is_unreadable(error: &KafkaError) -> bool {
 
 /// Of a call that failed.
 pub(crate) fn broker(what: &'static str) -> impl Fn(KafkaError) -> LogError {
-    move |error| match error.rdkafka_error_code() {
-        Some(RDKafkaErrorCode::Fenced | RDKafkaErrorCode::FencedInstanceId | RDKafkaErrorCode::ProducerFenced) => {
-            LogError::Fenced(error)
-        }
-        _ => LogError::Broker { what, error },
+    move |error| fatal(what, error, None)
+}
+
+/// As [`broker`]. `cause` is what the client has against all that is asked of it: of calls after that it says no more than that it is
+/// over. Who does not count that it was fenced would outlast whoever came later under its name.
+pub(crate) fn fatal(what: &'static str, error: KafkaError, cause: Option<RDKafkaErrorCode>) -> LogError {
+    let is_fenced = |code| {
+        use RDKafkaErrorCode::{Fenced, FencedInstanceId, ProducerFenced};
+        matches!(code, Fenced | FencedInstanceId | ProducerFenced)
+    };
+    if error.rdkafka_error_code().into_iter().chain(cause).any(is_fenced) {
+        LogError::Fenced(error)
+    } else {
+        LogError::Broker { what, error }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_is_fenced_knows_it_whichever_call_says_so() {
+        use RDKafkaErrorCode::{Fatal, Fenced, QueueFull};
+        let failed = |code, cause| fatal("a record can't be written", KafkaError::MessageProduction(code), cause);
+        assert!(matches!(failed(Fenced, None), LogError::Fenced(_)));
+        assert!(matches!(failed(Fatal, Some(Fenced)), LogError::Fenced(_)));
+        assert!(matches!(failed(Fatal, None), LogError::Broker { .. }));
+        assert!(matches!(failed(QueueFull, None), LogError::Broker { .. }));
     }
 }

@@ -5,10 +5,10 @@ use std::time::{Duration, Instant};
 use foreshock_engine::{Destination, Output};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{Header, OwnedHeaders};
-use rdkafka::producer::BaseRecord;
+use rdkafka::producer::{BaseRecord, Producer};
 
 use super::{CALL_TIMEOUT, KafkaLog};
-use crate::error::{LogError, broker};
+use crate::error::{LogError, fatal};
 use crate::pulse::Wait;
 use crate::state::StateRecord;
 
@@ -61,7 +61,10 @@ impl KafkaLog {
                     std::thread::sleep(Duration::from_millis(2));
                     record = back;
                 }
-                Err((error, _)) => return Err(broker("a record can't be written")(error)),
+                Err((error, _)) => {
+                    let cause = self.producer.client().fatal_error().map(|(code, _)| code);
+                    return Err(fatal("a record can't be written", error, cause));
+                }
             }
         }
     }
