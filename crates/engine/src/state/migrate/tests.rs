@@ -9,7 +9,10 @@ use super::plan::How;
 use super::*;
 use crate::{correlate, detect};
 
-fn stages() -> [(Stage, Vec<(Part, usize, Layout)>); 2] {
+/// Tables of a stage, how many entries a block has, and its layout.
+type Tables = Vec<(Part, usize, Layout)>;
+
+fn stages() -> [(Stage, Tables); 2] {
     [
         (Stage::Detect, detect::layouts()),
         (Stage::Correlate, correlate::layouts()),
