@@ -352,7 +352,7 @@ fn line_rules(tests: &[Test]) -> Vec<(String, Vec<Outcome>)> {
         let key = format!(
             "{} {}",
             value.get("service")?.as_str()?,
-            value.get("message")?.as_str()?
+            value.get("message")?.as_str()?.lines().next().unwrap_or_default()
         );
         Some(miner.mine(&key, level).id)
     };

@@ -1,7 +1,7 @@
 //! Fault injection into OpenStack: `index.csv` (test, outcome, fault, times) and the logs of each test's two rounds, a faulty and
 //! a control one, as `<test>/{faulty,control}/<service>.log`.
 //!
-//! Of a line the envelope is taken off (`time pid LEVEL logger [request] message`); a line without one continues the last. Times
+//! Of a line the envelope is taken off (`time pid LEVEL logger [request] message`); a line without one continues the last, as in a traceback. Times
 //! are moved so that rounds follow each other with a pause between, in the order in which they were recorded.
 
 use std::fs;
@@ -109,14 +109,16 @@ fn read_round(folder: &Path, from: i64, until: i64) -> Result<Round> {
     for file in files.iter().filter(|f| f.extension().is_some_and(|e| e == "log")) {
         let service = file.file_stem().unwrap_or_default().to_string_lossy().into_owned();
         let bytes = fs::read(file).with_context(|| file.display().to_string())?;
-        let known = lines.len();
+        let mut of_file: Vec<Enveloped> = Vec::new();
         for text in String::from_utf8_lossy(&bytes).lines() {
-            if let Some(line) = line_of(text, &service) {
-                lines.push(line);
-            } else if let Some(last) = lines.get_mut(known..).and_then(<[Line]>::last_mut) {
-                last.is_error |= text.contains("Traceback");
+            if let Some(line) = Enveloped::new(text) {
+                of_file.push(line);
+            } else if let Some(last) = of_file.last_mut() {
+                last.message.push('\n');
+                last.message.push_str(text);
             }
         }
+        lines.extend(of_file.into_iter().map(|line| line.ship(&service)));
     }
     if lines.is_empty() {
         bail!("{}: expected log files", folder.display());
@@ -125,29 +127,50 @@ fn read_round(folder: &Path, from: i64, until: i64) -> Result<Round> {
     Ok(Round { lines, from, until })
 }
 
-/// Takes the envelope off; `None` for a line without one.
-fn line_of(text: &str, service: &str) -> Option<Line> {
-    let at = time(text.get(..23)?)?;
-    let mut words = text.get(23..)?.trim_start().splitn(4, ' ');
-    let (_process, level, _logger, message) = (words.next()?, words.next()?, words.next()?, words.next().unwrap_or(""));
-    if !matches!(level, "TRACE" | "DEBUG" | "INFO" | "WARNING" | "ERROR" | "CRITICAL") {
-        return None;
-    }
-    let message = match message.strip_prefix('[') {
-        Some(rest) if rest.starts_with("req-") || rest.starts_with("-]") => {
-            rest.split_once(']').map_or("", |(_, m)| m.trim_start())
+/// A line without its envelope.
+struct Enveloped {
+    at: i64,
+    level: String,
+    message: String,
+}
+
+impl Enveloped {
+    /// Takes the envelope off; `None` for a line without one.
+    fn new(text: &str) -> Option<Self> {
+        let at = time(text.get(..23)?)?;
+        let mut words = text.get(23..)?.trim_start().splitn(4, ' ');
+        let (_process, level, _logger, message) =
+            (words.next()?, words.next()?, words.next()?, words.next().unwrap_or(""));
+        if !matches!(level, "TRACE" | "DEBUG" | "INFO" | "WARNING" | "ERROR" | "CRITICAL") {
+            return None;
         }
-        _ => message,
-    };
-    // Without the time, which the record says: so that it can be moved.
-    let payload = json!({"service": service, "level": level, "message": message});
-    let is_error = matches!(level, "ERROR" | "CRITICAL") || message.contains("Traceback");
-    Some(Line {
-        at,
-        payload: payload.to_string().into_bytes(),
-        is_error,
-        is_warning: is_error || level == "WARNING",
-    })
+        let message = match message.strip_prefix('[') {
+            Some(rest) if rest.starts_with("req-") || rest.starts_with("-]") => {
+                rest.split_once(']').map_or("", |(_, m)| m.trim_start())
+            }
+            _ => message,
+        };
+        Some(Self {
+            at,
+            level: level.to_owned(),
+            message: message.to_owned(),
+        })
+    }
+
+    /// As a record, with the lines that continue it, as shippers join them.
+    fn ship(self, service: &str) -> Line {
+        let Self { at, level, message } = self;
+        let is_error = matches!(level.as_str(), "ERROR" | "CRITICAL") || message.contains("Traceback");
+        let is_warning = is_error || level == "WARNING";
+        // Without the time, which the record says: so that it can be moved.
+        let payload = json!({"service": service, "level": level, "message": message});
+        Line {
+            at,
+            payload: payload.to_string().into_bytes(),
+            is_error,
+            is_warning,
+        }
+    }
 }
 
 /// `YYYY-MM-DD HH:MM:SS.fff…` as ms, UTC.
