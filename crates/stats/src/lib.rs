@@ -15,6 +15,7 @@ mod incomplete_beta;
 mod life_table;
 mod online_fdr;
 mod tail;
+mod unspent;
 
 pub use budget::*;
 pub use combine::*;
@@ -28,3 +29,4 @@ pub use incomplete_beta::*;
 pub use life_table::*;
 pub use online_fdr::*;
 pub use tail::*;
+pub use unspent::*;
