@@ -226,4 +226,7 @@ pub enum SignalRecord {
     Progress(Progress),
     /// The clock; written by the owner of the signals partition.
     Tick(Tick),
+    /// What can't wait for its window to close: the entity's window so far, with the one signal that is urgent, which comes
+    /// again with the whole window; keyed by entity.
+    Urgent(EntityWindow),
 }

@@ -120,6 +120,12 @@ impl TemplateBank {
         self.templates.is_empty()
     }
 
+    /// Windows that it has learned from, silent ones included.
+    #[must_use]
+    pub fn windows(&self) -> u64 {
+        self.clock
+    }
+
     /// Templates pushed out for want of room so far.
     #[must_use]
     pub fn evicted(&self) -> u64 {

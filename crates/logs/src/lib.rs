@@ -51,7 +51,7 @@ pub use session_model::{SESSIONS_MIN, SessionModel};
 pub use sessions::Sessions;
 pub use showing::{Showing, plain_text};
 pub use template::TemplateId;
-pub use trace::{LinePlace, TraceJoiner, telling_line};
+pub use trace::{LinePlace, TraceJoiner, shows_trace, telling_line};
 pub use value_set::{SET_VALUES_MAX, ValueSet};
 pub use value_tally::{ValueTally, value_hash};
 pub use value_trial::{ValueKind, ValueTrial};

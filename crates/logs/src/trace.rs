@@ -152,6 +152,12 @@ pub fn telling_line(message: &str) -> (&str, usize) {
     }
 }
 
+/// Whether a line that is the rest of another shows that this one carries a stack trace, and is not merely indented.
+#[must_use]
+pub fn shows_trace(line: &str) -> bool {
+    begins_trace(first_line(line).trim_start())
+}
+
 fn first_line(message: &str) -> &str {
     message.split('\n').next().unwrap_or(message)
 }

@@ -1,5 +1,5 @@
-//! The topic between the stages: one JSON object a record, `{"window": …}`, `{"incident": …}`, `{"progress": …}` or
-//! `{"tick": …}`; `docs/schema/signals.schema.json` describes it.
+//! The topic between the stages: one JSON object a record, `{"window": …}`, `{"urgent": …}`, `{"incident": …}`, `{"progress": …}`
+//! or `{"tick": …}`; `docs/schema/signals.schema.json` describes it.
 //!
 //! Times are milliseconds since 1970. What is decoded equals what was encoded, bit for bit: numbers are written with the fewest
 //! digits that give them back, and `NaN`, `+Inf` and `-Inf`, which JSON can't say, as text.
@@ -38,7 +38,7 @@ pub fn decode(payload: &[u8]) -> Result<SignalRecord, DecodeError> {
         .and_then(|record| json.end().map(|()| record))
         .map_err(|e| DecodeError::json(&e, (1, 1)))?;
     match &record {
-        SignalRecord::Window(w) if w.end <= w.start => Err(DecodeError::new(
+        SignalRecord::Window(w) | SignalRecord::Urgent(w) if w.end <= w.start => Err(DecodeError::new(
             "window that ends before it starts, expected end after start",
         )),
         SignalRecord::Tick(t) if t.every_ms <= 0 => {
@@ -58,6 +58,7 @@ enum RecordShape {
     },
     Progress(Progress),
     Tick(Tick),
+    Urgent(#[serde(with = "WindowShape")] EntityWindow),
 }
 
 #[derive(Serialize, Deserialize)]
