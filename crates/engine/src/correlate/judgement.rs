@@ -15,6 +15,8 @@ use foreshock_failure::predict::Kind;
 use foreshock_stats::{AlarmBudget, Evidence, Excursion, ExcursionPrior, ExcursionRate, OnlineFdr, merge_evidence};
 use serde::{Deserialize, Serialize};
 
+use super::news::News;
+
 /// Series and templates whose lasting oddness is kept at a time.
 const LASTING_MAX: usize = 128;
 /// What is learned of one excursion passes the threshold by this much at most; a tenth of the budget's rate.
@@ -77,17 +79,21 @@ pub(crate) struct Fleet {
     young: Usual,
     mature: Usual,
     account: OnlineFdr,
+    /// Grave lines of kinds never seen.
+    pub(crate) news: News,
 }
 
 impl Fleet {
-    /// Windows up to here are decided.
-    pub(crate) fn advance(&mut self, until: Timestamp) {
+    /// Windows up to here are decided, under this partition's share of the budget.
+    pub(crate) fn advance(&mut self, until: Timestamp, share: AlarmBudget) {
         self.account.advance(until.as_millis());
+        self.news.advance(until, share);
     }
 
     /// A precursor was confirmed by a failure.
     pub(crate) fn discovered(&mut self) {
         self.account.discovered();
+        self.news.confirmed();
     }
 
     /// What may be spent now of this partition's share of the budget.

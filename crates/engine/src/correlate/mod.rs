@@ -10,6 +10,7 @@ mod incident;
 mod joint;
 mod judgement;
 mod ledger;
+mod news;
 mod order;
 mod partition;
 mod resources;

@@ -188,6 +188,11 @@ impl CorrelatePartition {
         self.lost.clear();
         match record {
             SignalRecord::Window(window) => self.take_window(cx, offset, window, events),
+            SignalRecord::Urgent(window) => {
+                self.with_entity(cx, &window.entity.clone(), events, |state, around| {
+                    state.take_news(around, &window);
+                });
+            }
             SignalRecord::Incident { incident, position } => {
                 let noted = self.planned.note(&cx.config.rules, &incident);
                 cx.counters.plans_displaced += u64::from(noted == Noted::Displaced);
@@ -246,11 +251,12 @@ impl CorrelatePartition {
     /// end, so that a backlog, which is decided at once, is decided as it would have been window by window.
     fn release(&mut self, cx: &mut Taking<'_>, events: &mut Vec<Event>) {
         let until = self.order.advance();
-        while let Some(entry) = self.held.first_entry() {
-            if *entry.key() > until {
+        loop {
+            let share = self.share(cx.config);
+            let Some(entry) = self.held.first_entry().filter(|entry| *entry.key() <= until) else {
                 break;
-            }
-            self.fleet.advance(*entry.key());
+            };
+            self.fleet.advance(*entry.key(), share);
             self.planned.forget(*entry.key());
             let mut windows = entry.remove().into_vec();
             self.held_len -= windows.len();
@@ -280,8 +286,8 @@ impl CorrelatePartition {
 
     fn tick_entities(&mut self, cx: &mut Taking<'_>, events: &mut Vec<Event>) {
         let (observed_ms, now) = (self.order.observed_ms(), self.order.decided_until());
-        let point = self.point(cx.config);
-        let threshold = self.threshold(cx.config, point);
+        let (point, share) = (self.point(cx.config), self.share(cx.config));
+        let threshold = self.threshold(cx.config, share);
         // Quiet is who is half way to a missed heartbeat.
         let quiet_ms = cx.config.rules.silence_ms().map(|ms| ms / 2);
         if let Some(quiet_ms) = quiet_ms {
@@ -299,6 +305,7 @@ impl CorrelatePartition {
             let around = &mut Surroundings {
                 config: cx.config,
                 observed_ms,
+                share,
                 threshold,
                 point,
                 now,
@@ -348,8 +355,8 @@ impl CorrelatePartition {
                 place
             }
         };
-        let point = self.point(cx.config);
-        let threshold = self.threshold(cx.config, point);
+        let (point, share) = (self.point(cx.config), self.share(cx.config));
+        let threshold = self.threshold(cx.config, share);
         let (observed_ms, now) = (self.order.observed_ms(), self.order.decided_until());
         if let Some(state) = self.entities.get_mut(place) {
             act(
@@ -357,6 +364,7 @@ impl CorrelatePartition {
                 &mut Surroundings {
                     config: cx.config,
                     observed_ms,
+                    share,
                     threshold,
                     point,
                     now,
@@ -384,15 +392,20 @@ impl CorrelatePartition {
         model.operating_point(config.budget_of_warnings() / self.entities_in_all(config))
     }
 
-    /// Surprise at which a precursor opens, so that the whole deployment stays within its budget, of which each partition has as
-    /// large a share.
+    /// This partition's share of the budget for what is merely unusual.
     #[allow(clippy::cast_precision_loss)] // counts far below 2^53
-    fn threshold(&self, config: &EngineConfig, point: Option<&OperatingPoint>) -> f64 {
-        let false_warnings = point.map_or(0.0, |p| p.false_per_entity_day * self.entities_in_all(config));
-        let share = AlarmBudget {
+    fn share(&self, config: &EngineConfig) -> AlarmBudget {
+        let expected = |point: &OperatingPoint| point.false_per_entity_day * self.entities_in_all(config);
+        let false_warnings = self.point(config).map_or(0.0, expected);
+        AlarmBudget {
             false_alarms_per_day: config.budget_of_unusual(false_warnings)
                 / f64::from(config.signals_partitions.max(1)),
-        };
+        }
+    }
+
+    /// Surprise at which a precursor opens, so that the whole deployment stays within its budget.
+    #[allow(clippy::cast_precision_loss)] // counts far below 2^53
+    fn threshold(&self, config: &EngineConfig, share: AlarmBudget) -> f64 {
         let windows_a_day = 86_400_000.0 / config.windows.width_ms as f64;
         self.fleet
             .spending(share)

@@ -12,6 +12,7 @@ use foreshock_metrics::{ENTITY_SERIES_MAX, Point, SeriesModel};
 
 use super::aggregate::Aggregate;
 use super::evidence::{evidence, session_signal, template_signal};
+use super::grave::GraveWindow;
 use super::partition::{Context, DetectState, Scratch};
 use super::values::Closing;
 use super::window::{EntityTally, OpenWindow};
@@ -125,7 +126,7 @@ impl DetectState {
         }
     }
 
-    fn learning(&self, entity: u32, start: Timestamp) -> Learning {
+    pub(super) fn learning(&self, entity: u32, start: Timestamp) -> Learning {
         match self.entities.get(entity as usize) {
             Some(slot) if start < slot.paused_until => Learning::Paused,
             _ => Learning::Normal,
@@ -225,6 +226,15 @@ impl DetectState {
             bank.reconcile(miner);
             verdicts.clear();
             let mut tested = bank.close_window(start, end, &counts, learning, &mut verdicts);
+            let grave = GraveWindow {
+                miner,
+                bank,
+                tally: cell.and_then(|c| window.entities.get(c)),
+                counts: &counts,
+                start,
+                learning,
+            };
+            tested += grave.close(&mut self.unseen, &mut verdicts);
             verdicts.retain(|v: &TemplateVerdict| v.verdict.score.surprise() >= cx.config.alarms.gate);
             let mut as_session = None;
             if windows_are_sessions && !counts.is_empty() {

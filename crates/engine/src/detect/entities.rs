@@ -1,5 +1,5 @@
 use foreshock_domain::{Entity, Timestamp};
-use foreshock_logs::{SessionModel, TemplateBank, TraceJoiner};
+use foreshock_logs::{SessionModel, TemplateBank, TemplateId, TraceJoiner};
 use serde::{Deserialize, Serialize};
 
 use super::values::EntityValues;
@@ -24,6 +24,8 @@ pub(crate) struct EntitySlot {
     pub(crate) paused_until: Timestamp,
     /// End of the last window it was heard in.
     pub(crate) heard: Timestamp,
+    /// Template of its last line that was mined, which a trace that follows belongs to.
+    pub(crate) head: u64,
 }
 
 impl Keyed for EntitySlot {
@@ -54,6 +56,7 @@ impl EntityTable {
             values: None,
             paused_until: Timestamp::MIN,
             heard: Timestamp::MIN,
+            head: TemplateId::OVERFLOW.0,
         }))
     }
 }

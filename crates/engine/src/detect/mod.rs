@@ -9,6 +9,7 @@ mod clock;
 mod close;
 mod entities;
 mod evidence;
+mod grave;
 mod partition;
 mod series;
 mod sessions;

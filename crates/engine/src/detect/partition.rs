@@ -2,8 +2,9 @@ use std::collections::BTreeMap;
 
 use foreshock_domain::{Input, LogLine, Millis, Progress, Sample, SignalRecord, SourcePosition, Timestamp, Upstream};
 use foreshock_failure::is_pattern;
-use foreshock_logs::{LinePlace, Masking, Miner, Sessions, Showing, telling_line};
+use foreshock_logs::{LinePlace, Masking, Miner, Sessions, Showing, shows_trace, telling_line};
 use foreshock_metrics::SeriesModel;
+use foreshock_stats::GoodTuring;
 use foreshock_wire::{Decoded, Decoder, Memory, Near, Origin, signals};
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_64;
@@ -11,6 +12,7 @@ use xxhash_rust::xxh3::xxh3_64;
 use super::aggregate::Taken;
 use super::clock::{Admission, EventClock};
 use super::entities::EntityTable;
+use super::grave::is_grave;
 use super::series::{Kind, SeriesSlot, SeriesTable, series_id};
 use super::window::{EXAMPLE_BYTES_MAX, EntityTally, Finder, OpenWindow, TemplateTally, shorten};
 use crate::config::{EngineConfig, SourceConfig};
@@ -42,13 +44,13 @@ pub(crate) struct Scratch {
 }
 
 /// One input that was believed, and the window it belongs to.
-struct Arrival<'a> {
+pub(super) struct Arrival<'a> {
     record: &'a Record<'a>,
     input: &'a Input<'a>,
-    at: Timestamp,
-    start: Timestamp,
+    pub(super) at: Timestamp,
+    pub(super) start: Timestamp,
     /// `start` over the width.
-    window: i64,
+    pub(super) window: i64,
 }
 
 /// What is mined of a line.
@@ -58,6 +60,8 @@ struct Told<'a> {
     owner: usize,
     /// The failure rule that it matched.
     rule: Option<&'a str>,
+    /// It says by itself that something failed.
+    grave: bool,
 }
 
 /// The state of one partition of an input topic: a pure function of its records, in order.
@@ -79,6 +83,8 @@ pub(crate) struct DetectState {
     /// Where the sweep for idle series and entities goes on.
     pub(super) sweep: usize,
     pub(super) last_offset: i64,
+    /// How often a window of an entity holds a grave line of a kind never seen.
+    pub(super) unseen: GoodTuring,
     /// Found again from the open windows.
     #[serde(skip)]
     pub(super) series_cells: Finder,
@@ -129,6 +135,7 @@ impl DetectPartition {
                 sessions_cut: 0,
                 sweep: 0,
                 last_offset: -1,
+                unseen: super::grave::unseen(),
                 series_cells: Finder::default(),
                 entity_cells: Finder::default(),
             },
@@ -406,16 +413,33 @@ impl DetectState {
             if let (Some(tally), Some(rule)) = (self.tally(scratch, owner, arrival), rule) {
                 tally.line_matched(rule, arrival.at, || cx.source.log.shown(line.message));
             }
+            if shows_trace(line.message)
+                && let Some(head) = self.entities.get(owner).map(|slot| slot.head)
+            {
+                self.note_grave(cx, arrival, owner, head);
+            }
             return;
         }
         let (told, stands_for) = telling_line(line.message);
+        let grave = is_grave(line, stands_for > 1);
         cx.counters.lines_joined += stands_for as u64 - 1;
         let mut masking = std::mem::take(&mut scratch.masking);
         let text = match &cx.source.log.masks {
             Some(masks) => masking.apply(masks, told),
             None => told,
         };
-        self.take_told(cx, scratch, arrival, line, &Told { text, owner, rule });
+        self.take_told(
+            cx,
+            scratch,
+            arrival,
+            line,
+            &Told {
+                text,
+                owner,
+                rule,
+                grave,
+            },
+        );
         scratch.masking = masking;
     }
 
@@ -427,7 +451,12 @@ impl DetectState {
         line: &LogLine<'_>,
         told: &Told<'_>,
     ) {
-        let &Told { text, owner, rule } = told;
+        let &Told {
+            text,
+            owner,
+            rule,
+            grave,
+        } = told;
         let miner = self.miner.get_or_insert_with(|| {
             let mut miner = Box::new(Miner::new());
             cx.source.log.instruct(&mut miner);
@@ -461,11 +490,18 @@ impl DetectState {
             level: None,
             first_at: arrival.at,
             example: (cx.source.log.raw_text && id != 0).then(|| shorten(text, EXAMPLE_BYTES_MAX).into()),
+            grave: false,
         });
         template.first_at = template.first_at.min(arrival.at);
         template.count = template.count.saturating_add(1);
         template.first_seen |= mined.first_seen && id != 0;
         template.level = template.level.max(line.level);
+        if let Some(slot) = self.entities.get_mut(owner) {
+            slot.head = id;
+        }
+        if grave {
+            self.note_grave(cx, arrival, owner, id);
+        }
         if id != 0 {
             self.take_values(cx, (arrival.start, arrival.window), owner, mined.id, text);
         }

@@ -70,6 +70,8 @@ pub(crate) struct TemplateTally {
     pub(crate) first_at: Timestamp,
     /// The first to arrive, where the source lets raw text leave.
     pub(crate) example: Option<Box<str>>,
+    /// One of them says by itself that something failed.
+    pub(crate) grave: bool,
 }
 
 /// What one entity did in one window.

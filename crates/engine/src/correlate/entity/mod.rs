@@ -70,6 +70,8 @@ pub(crate) struct EntityState {
 pub(crate) struct Surroundings<'a> {
     pub(crate) config: &'a EngineConfig,
     pub(crate) observed_ms: Millis,
+    /// This partition's share of the budget for what is merely unusual.
+    pub(crate) share: AlarmBudget,
     /// Surprise at which a precursor opens.
     pub(crate) threshold: f64,
     /// Where the predictor's warnings begin; `None` where it has none to give.
@@ -227,6 +229,15 @@ impl EntityState {
         }
         if cx.observed_ms - self.heard_ms > SILENT_MS {
             self.resolve_precursor(cx, Resolution::Silent, self.clock, None);
+        }
+    }
+
+    /// A grave line of a kind never seen has just come, in a window that is still open.
+    pub(crate) fn take_news(&mut self, cx: &mut Surroundings<'_>, window: &EntityWindow) {
+        let planned = cx.planned.spans(self.name.as_str());
+        let is_planned = is_at_work(&planned, window.start, window.end, cx.config.rules.cooldown_ms());
+        if !is_planned && self.tracker.standing(window.end) == Standing::Healthy {
+            self.tell_news(cx, window);
         }
     }
 

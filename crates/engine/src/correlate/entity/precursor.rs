@@ -17,6 +17,9 @@ const REMEMBERED_MAX: usize = 4;
 /// Of the horizon, for which what foretells failures is watched after it was seen.
 const WATCHED_PART: Millis = 4;
 
+/// For how long a grave line of a kind never seen is news.
+const NEWS_MS: Millis = 600_000;
+
 /// What there is to tell of the window at hand.
 struct Now<'a> {
     told: &'a [Signal],
@@ -102,6 +105,27 @@ impl EntityState {
         }
     }
 
+    /// A grave line of a kind never seen: told where the budget has something left.
+    pub(super) fn tell_news(&mut self, cx: &mut Surroundings<'_>, window: &EntityWindow) {
+        // An open precursor gets it with its window, and is not told again for it.
+        if !cx.fleet.news.take(window.end, cx.share) || self.precursor.is_some() {
+            return;
+        }
+        let Some(signal) = window.signals.first() else { return };
+        let now = Now {
+            told: &window.signals,
+            score: signal.score(),
+            end: window.end,
+            position: Some(window.position.clone()),
+            prediction: None,
+            exhaustion: None,
+            burn: None,
+            record: None,
+        };
+        self.watched_until = self.watched_until.max(window.end + NEWS_MS);
+        self.open_precursor(cx, now, Grade::Info);
+    }
+
     /// What the predictor says: whether to warn, and why.
     fn foresee(
         &mut self,
@@ -183,6 +207,7 @@ impl EntityState {
         incident.remember(now.record);
         let event = incident.event(&self.name, EventAction::Open, end, now.position);
         cx.events.push(as_precursor(event, &incident, None, None));
+        cx.fleet.news.told();
         self.precursor = Some(incident);
     }
 
