@@ -11,7 +11,7 @@ use foreshock_domain::{
 };
 use foreshock_failure::predict::{OperatingPoint, TrackRecords};
 use foreshock_failure::{FailureTracker, Planned, Span, Standing};
-use foreshock_stats::Episode;
+use foreshock_stats::{AlarmBudget, Episode};
 use serde::{Deserialize, Serialize};
 
 use self::shown::Shown;
