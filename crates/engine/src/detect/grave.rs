@@ -26,7 +26,7 @@ const MEMORY: f64 = 1_209_600.0;
 const WINDOWS_MIN: u64 = 128;
 
 /// How often a window holds a grave line of a kind never seen.
-pub(super) fn unseen() -> GoodTuring {
+pub(crate) fn unseen() -> GoodTuring {
     GoodTuring::new(MEMORY)
 }
 
@@ -97,7 +97,9 @@ impl DetectState {
             return;
         };
         let known_for = slot.templates.as_ref().map_or(0, |bank| bank.windows());
-        if known_for < WINDOWS_MIN || self.learning(tally.entity, start) == Learning::Paused {
+        let score = Score::from_p(self.unseen.p(1));
+        let is_common = score.surprise() < cx.config.alarms.gate;
+        if is_common || known_for < WINDOWS_MIN || self.learning(tally.entity, start) == Learning::Paused {
             return;
         }
         let Some(tallied) = tally.templates.get(&template) else {
@@ -117,7 +119,7 @@ impl DetectState {
             id,
             count: tallied.count,
             onset: at,
-            verdict: verdict(Score::from_p(self.unseen.p(1)), tallied.count),
+            verdict: verdict(score, tallied.count),
         };
         let record = SignalRecord::Urgent(EntityWindow {
             entity: slot.name.clone(),

@@ -16,6 +16,7 @@ mod sessions;
 mod values;
 mod window;
 
+pub(crate) use grave::unseen;
 pub(crate) use partition::Context;
 pub use partition::DetectPartition;
 #[cfg(test)]

@@ -164,3 +164,92 @@ fn a_state_that_speaks_of_what_is_not_there_is_refused() {
         assert!(matches!(with_place(place), Err(LoadError::Incomplete(_))), "{place}");
     }
 }
+
+/// After fifty minutes of one line in every window: what is told before its window closes, by window.
+fn urgent(lines: &[&str]) -> Vec<String> {
+    let record = |(i, line): (usize, &str)| {
+        // One a window, then all in one.
+        let s = if i < 300 { 10 * i } else { 2_700 + i };
+        let time = format!("2026-01-31T{:02}:{:02}:{:02}Z", 12 + s / 3_600, s / 60 % 60, s % 60);
+        let (level, message) = line.split_once('|').unwrap_or(("", line));
+        let line = serde_json::json!({"time": time, "level": level, "message": message});
+        ("a", line.to_string())
+    };
+    let quiet = std::iter::repeat_n("INFO|all is well", 300);
+    let records: Vec<_> = quiet.chain(lines.iter().copied()).enumerate().map(record).collect();
+    let (.., outputs, _) = play(Format::LogJson, &records, false);
+    let urgent = outputs.iter().filter_map(|o| match signals::decode(&o.value) {
+        Ok(SignalRecord::Urgent(w)) => Some(w),
+        _ => None,
+    });
+    urgent
+        .map(|w| {
+            let signal = &w.signals[0];
+            assert!(
+                w.start < w.end && w.end - w.start <= 10_000 && signal.onset < w.end,
+                "{w:?}"
+            );
+            assert!(
+                (2.0..2.5).contains(&signal.score().surprise()),
+                "one of 173 windows: {signal:?}"
+            );
+            signal.name.to_string()
+        })
+        .collect()
+}
+
+#[test]
+fn grave_lines_of_a_new_kind_are_told_as_they_come() {
+    let cases: [(&str, &[&str], &[&str]); 7] = [
+        ("an error", &["ERROR|connection lost"], &["connection lost"]),
+        ("no error", &["INFO|connection lost", "WARN|timeout"], &[]),
+        (
+            "known",
+            &["ERROR|connection lost", "ERROR|connection lost"],
+            &["connection lost"],
+        ),
+        (
+            "a trace, over lines",
+            &[
+                "WARN|request failed",
+                "Traceback (most recent call last):",
+                "  File \"/a.py\", line 3, in f",
+            ],
+            &["request failed"],
+        ),
+        (
+            "a trace in one message",
+            &["WARN|request failed\n\tat com.example.A.b(A.java:12)"],
+            &["request failed"],
+        ),
+        (
+            "what is only indented",
+            &["WARN|request failed", "\tsince the table is full"],
+            &[],
+        ),
+        (
+            "a trace of what is known",
+            &["INFO|all is well", "\tat com.example.A.b(A.java:12)"],
+            &[],
+        ),
+    ];
+    for (name, lines, expected) in cases {
+        assert_eq!(urgent(lines), expected, "{name}");
+    }
+}
+
+#[test]
+fn what_is_new_of_a_new_entity_is_no_news() {
+    let mut records: Vec<_> = (0..3_000)
+        .map(|i| {
+            (
+                "a",
+                format!("2026-01-31 12:{:02}:{:02} INFO all is well", i / 60, i % 60),
+            )
+        })
+        .collect();
+    records.push(("b", "2026-01-31 12:51:00 ERROR connection lost".to_owned()));
+    let (.., outputs, _) = play(Format::LogText, &records, false);
+    let is_urgent = |o: &Output| matches!(signals::decode(&o.value), Ok(SignalRecord::Urgent(_)));
+    assert!(outputs.len() > 500 && !outputs.iter().any(is_urgent));
+}

@@ -1,0 +1,202 @@
+//! A grave line of a kind never seen is told the moment it comes, and only where that is rare and the budget has something left.
+
+#![allow(clippy::panic)] // a test says what is wrong
+
+use foreshock_domain::{
+    Channel, Direction, Entity, EntityWindow, Event, EventAction, EventKind, Grade, Incident, Level, LogEvidence,
+    Progress, Score, Signal, SignalRecord, Source, SourcePosition, Tick, Timestamp, Upstream, Verdict,
+};
+use foreshock_engine::{Counters, EngineConfig, correlate::CorrelatePartition};
+use foreshock_failure::{FailureConfig, Rules};
+
+const WIDTH_MS: i64 = 10_000;
+const HOUR: i64 = 360;
+
+struct Played {
+    partition: CorrelatePartition,
+    config: EngineConfig,
+    offset: i64,
+    events: Vec<Event>,
+}
+
+fn upstream() -> Upstream {
+    Upstream {
+        topic: "logs".into(),
+        partition: 0,
+    }
+}
+
+fn at(window: i64) -> Timestamp {
+    Timestamp::from_millis(1_760_000_000_000 + window * WIDTH_MS)
+}
+
+impl Played {
+    fn new(false_alarms_per_day: f64) -> Self {
+        let rules = Rules::new(&FailureConfig::default()).expect("no rules are valid");
+        let mut config = EngineConfig::new(Vec::new(), rules);
+        config.alarms.budget.false_alarms_per_day = false_alarms_per_day;
+        Self {
+            partition: CorrelatePartition::default(),
+            config,
+            offset: 0,
+            events: Vec::new(),
+        }
+    }
+
+    fn take(&mut self, record: SignalRecord) {
+        self.offset += 1;
+        let counters = &mut Counters::default();
+        (self.partition).take(&self.config, counters, self.offset, record, &mut self.events);
+    }
+
+    fn window(&self, entity: &str, window: i64, end: Timestamp, signals: Vec<Signal>) -> EntityWindow {
+        EntityWindow {
+            entity: Entity::new(entity),
+            start: at(window),
+            end,
+            position: SourcePosition {
+                upstream: upstream(),
+                offset_first: self.offset,
+                offset_last: self.offset,
+            },
+            samples: 0,
+            lines: 5,
+            tested: 10,
+            signals,
+            facts: Vec::new(),
+            vector: Vec::new(),
+            templates: Vec::new(),
+        }
+    }
+
+    /// Quiet windows of two entities.
+    fn quiet(&mut self, windows: std::ops::Range<i64>) {
+        for window in windows {
+            for entity in ["api", "web"] {
+                let quiet = self.window(entity, window, at(window + 1), Vec::new());
+                self.take(SignalRecord::Window(quiet));
+            }
+            self.take(SignalRecord::Progress(Progress {
+                upstream: upstream(),
+                watermark: at(window + 1),
+            }));
+            self.take(SignalRecord::Tick(Tick {
+                at: at(window + 1),
+                every_ms: WIDTH_MS,
+            }));
+        }
+    }
+
+    /// A new kind of error in the middle of a window; what is told of it at once.
+    fn error(&mut self, entity: &str, window: i64) -> Vec<(String, EventAction, Timestamp)> {
+        let now = at(window) + 4_000;
+        let signal = Signal {
+            source: Source::Log,
+            id: format!("{window:016x}").into(),
+            name: "disk <*> is full".into(),
+            unit: None,
+            verdict: Verdict {
+                score: Score::from_surprise(3.8),
+                channel: Channel::NewTemplate,
+                direction: Direction::Pattern,
+                actual: 1.0,
+                expected: 0.0,
+                lower: 0.0,
+                upper: 0.0,
+            },
+            onset: now,
+            share: None,
+            log: Some(LogEvidence {
+                template_id: format!("{window:016x}").into(),
+                template: "disk <*> is full".into(),
+                count: 1,
+                seen: 0,
+                first_seen: Some(now),
+                level: Some(Level::Error),
+                example: None,
+            }),
+        };
+        let urgent = self.window(entity, window, now + 1, vec![signal]);
+        let before = self.events.len();
+        self.take(SignalRecord::Urgent(urgent));
+        let told = self.events[before..].iter().filter(|e| e.kind == EventKind::Precursor);
+        told.map(|e| (e.entity.to_string(), e.action, e.observed_at)).collect()
+    }
+}
+
+fn opened(entity: &str, window: i64) -> Vec<(String, EventAction, Timestamp)> {
+    vec![(entity.to_owned(), EventAction::Open, at(window) + 4_001)]
+}
+
+#[test]
+fn it_opens_at_once_and_is_over_ten_minutes_later() {
+    let mut played = Played::new(1.0);
+    played.quiet(0..8 * HOUR);
+    assert_eq!(played.error("web", 8 * HOUR), opened("web", 8 * HOUR));
+    let event = played.events.last().expect("it was told");
+    assert_eq!(event.precursor.as_ref().map(|p| p.grade), Some(Grade::Info));
+    assert!(
+        event.why.contains("never seen before") && event.why.contains("disk <*> is full"),
+        "{}",
+        event.why
+    );
+    played.quiet(8 * HOUR..9 * HOUR);
+    let actions: Vec<_> = played.events.iter().map(|e| (e.action, e.observed_at)).collect();
+    assert_eq!(actions.len(), 2, "{actions:?}");
+    assert_eq!(actions[1].0, EventAction::Resolve);
+    let lasted = actions[1].1 - actions[0].1;
+    assert!((600_000..=620_000).contains(&lasted), "{lasted}");
+}
+
+#[test]
+fn one_happening_is_told_once() {
+    let mut played = Played::new(1.0);
+    played.quiet(0..20 * HOUR);
+    assert_eq!(played.error("web", 20 * HOUR), opened("web", 20 * HOUR));
+    assert!(played.error("web", 20 * HOUR + 1).is_empty());
+    assert!(played.error("api", 20 * HOUR + 2).is_empty());
+    played.quiet(20 * HOUR..20 * HOUR + 40);
+    assert!(played.error("web", 20 * HOUR + 40).is_empty(), "its precursor is open");
+    played.quiet(20 * HOUR + 40..20 * HOUR + 80);
+    assert_eq!(played.error("api", 20 * HOUR + 80), opened("api", 20 * HOUR + 80));
+}
+
+#[test]
+fn it_is_not_told_where_it_is_common_or_nothing_is_left_or_the_entity_fails() {
+    let mut young = Played::new(1.0);
+    young.quiet(0..HOUR);
+    assert!(young.error("web", HOUR).is_empty(), "who knows how rare it is");
+
+    let mut none = Played::new(0.0);
+    none.quiet(0..8 * HOUR);
+    assert!(none.error("web", 8 * HOUR).is_empty());
+
+    let mut failing = Played::new(1.0);
+    failing.quiet(0..8 * HOUR);
+    failing.take(SignalRecord::Incident {
+        incident: Incident {
+            entity: Entity::new("web"),
+            class: "outage".into(),
+            onset: at(8 * HOUR),
+            end: None,
+            summary: None,
+        },
+        position: SourcePosition {
+            upstream: upstream(),
+            offset_first: 1,
+            offset_last: 1,
+        },
+    });
+    assert!(failing.error("web", 8 * HOUR).is_empty(), "a symptom");
+    assert_eq!(failing.error("api", 8 * HOUR), opened("api", 8 * HOUR));
+
+    let mut spent = Played::new(1.0);
+    spent.quiet(0..8 * HOUR);
+    let (mut told, mut window) = (0, 8 * HOUR);
+    for _ in 0..30 {
+        told += spent.error("web", window).len();
+        spent.quiet(window..window + 6 * HOUR);
+        window += 6 * HOUR;
+    }
+    assert!((12..=15).contains(&told), "a week's and those of 7.5 days: {told}");
+}
