@@ -162,6 +162,46 @@ fn one_happening_is_told_once() {
 }
 
 #[test]
+fn what_is_told_of_it_never_goes_back_in_time() {
+    let mut played = Played::new(10.0);
+    played.quiet(0..8 * HOUR);
+    assert_eq!(played.error("web", 8 * HOUR + 3).len(), 1);
+    // A window from before is decided only now, and is odd by itself.
+    let odd = Signal {
+        source: Source::Metric,
+        id: "latency".into(),
+        name: "latency".into(),
+        unit: None,
+        verdict: Verdict {
+            score: Score::from_surprise(60.0),
+            channel: Channel::Level,
+            direction: Direction::Up,
+            actual: 9.0,
+            expected: 5.0,
+            lower: 4.0,
+            upper: 6.0,
+        },
+        onset: at(8 * HOUR),
+        share: None,
+        log: None,
+    };
+    let window = played.window("web", 8 * HOUR, at(8 * HOUR + 1), vec![odd]);
+    played.take(SignalRecord::Window(window));
+    played.quiet(8 * HOUR + 1..9 * HOUR);
+    let told: Vec<_> = played.events.iter().map(|e| (e.action, e.observed_at)).collect();
+    let [
+        (_, opened),
+        (EventAction::Update, updated),
+        ..,
+        (EventAction::Resolve, _),
+    ] = told[..]
+    else {
+        panic!("{told:?}")
+    };
+    assert_eq!(updated, opened, "not {:?}", at(8 * HOUR + 1));
+}
+
+#[test]
 fn it_is_not_told_where_it_is_common_or_nothing_is_left_or_the_entity_fails() {
     let mut young = Played::new(1.0);
     young.quiet(0..HOUR);

@@ -117,6 +117,8 @@ impl Incident {
     ) -> Event {
         let seq = self.seq;
         self.seq += 1;
+        // What could not wait for its window was told before windows that end earlier.
+        let observed_at = observed_at.max(self.told_at);
         self.told_at = observed_at;
         Event {
             kind: self.kind,
