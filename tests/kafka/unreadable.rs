@@ -10,6 +10,7 @@ use rdkafka::producer::{BaseProducer, Producer};
 
 use crate::broker::Broker;
 use crate::deployment::Deployment;
+use crate::faults::Positions;
 use crate::process::Foreshock;
 use crate::topics::{Incoming, Outgoing, Topics, send};
 
@@ -105,26 +106,41 @@ fn batches_that_unpack_to_too_much_are_skipped_and_told_of_once_whatever_is_kill
     wait_until("the first samples", &process, || {
         metric(&process, "foreshock_samples_total") >= 3
     });
-    // In the middle of the search.
-    std::thread::sleep(Duration::from_secs(9));
+    // Killed while it stands still, or looks, or has committed some of it.
+    std::thread::sleep(Duration::from_secs(4));
     process.kill();
     let process = deployment.start("a");
-    wait_until("all samples", &process, || deployment.dead_letters().len() >= 3);
+    wait_until("all letters", &process, || deployment.dead_letters().len() >= 3);
     assert_eq!(skipped_of(&deployment.dead_letters()), expected);
-    // Killed again, it goes back to before these batches, and meets them in what it replays.
+    let positions = Positions::new(broker, &deployment.group(), std::slice::from_ref(&metrics));
+    wait_until("all is committed", &process, || positions.committed() == Some(vec![18]));
+    // Without a state it reads everything again, and meets them in what it replays.
     let told = process.stderr().matches("is skipped").count();
     process.kill();
+    let state = deployment.topic("state");
+    let forget = |r: Incoming| Outgoing {
+        partition: Some(r.partition),
+        key: r.key,
+        ..Outgoing::default()
+    };
+    let stored = topics.read_committed(&state);
+    assert!(!stored.is_empty(), "there is a state to forget");
+    topics.produce(&state, &stored.into_iter().map(forget).collect::<Vec<_>>());
     let process = deployment.start("a");
     let more = 8..12;
     topics.produce(&metrics, &more.map(sample).collect::<Vec<_>>());
     wait_until("samples after a restart", &process, || {
         metric(&process, "foreshock_samples_total") >= 4
     });
-    assert!(
-        process.stderr().matches("is skipped").count() > told,
+    assert_eq!(
+        process.stderr().matches("is skipped").count(),
+        told + expected.len(),
         "they were met again"
     );
-    assert!(metric(&process, "foreshock_records_replayed_total") > 0);
+    assert!(
+        metric(&process, "foreshock_records_replayed_total") >= 6,
+        "all that can be read"
+    );
     assert_eq!(
         metric(&process, "foreshock_batches_skipped_total"),
         0,

@@ -55,22 +55,21 @@ pub struct CommandError {
 impl CommandError {
     /// What went wrong, in one line.
     pub fn new(exit: Exit, what: impl Into<String>) -> Self {
+        let what = what.into();
+        // Libraries between keep the words and lose the kind.
+        let is_full = [NO_SPACE, OVER_QUOTA].iter().any(|code| what.ends_with(code));
         Self {
             exit,
-            what: what.into(),
+            what,
             place: None,
             expected: None,
-            help: None,
+            help: is_full.then(|| FULL.to_owned()),
         }
     }
 
     /// Files or brokers: what was tried, and what the system says.
     pub fn io(what: impl fmt::Display, error: impl fmt::Display) -> Self {
-        let error = error.to_string();
-        let failed = Self::new(Exit::Io, format!("{what}: {error}"));
-        // Libraries between keep the words and lose the kind.
-        let is_full = [NO_SPACE, OVER_QUOTA].iter().any(|code| error.ends_with(code));
-        if is_full { failed.help(FULL) } else { failed }
+        Self::new(Exit::Io, format!("{what}: {error}"))
     }
 
     /// Brokers that do not answer, or do not let this program in: then the configuration must change.
