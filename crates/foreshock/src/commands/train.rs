@@ -8,6 +8,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use clap::Args;
 use foreshock_domain::Timestamp;
 use foreshock_failure::predict::key_of;
+use foreshock_history::dump::DumpError;
 use foreshock_history::train::paired::paired;
 use foreshock_history::train::registry::{self, Manifest};
 use foreshock_history::train::resume::{Resume, Stopped};
@@ -243,6 +244,7 @@ fn learn(training: Training, output: &Path) -> Result<Trained, CommandError> {
         let _ = std::fs::remove_dir(output);
     }
     trained.map_err(|error| match error {
+        TrainError::Dump(error @ DumpError::Mark(_)) => of_dump(&error).at(output.display().to_string()),
         TrainError::Dump(error) => of_dump(&error),
         TrainError::Stopped => CommandError::new(Exit::Interrupted, error.to_string()).help(format!(
             "no model was written; the same command goes on where it was: {} keeps how far it got",
