@@ -81,6 +81,14 @@ struct Lived {
     next: Vec<(Option<String>, Vec<u8>)>,
 }
 
+impl Lived {
+    fn new(snapshot: Snapshot, next: Vec<(Option<String>, Vec<u8>)>) -> Self {
+        let unpack = |b: &EncodedBlock| zstd::bulk::decompress(&b.bytes, b.raw_bytes).expect("what was packed");
+        let raw = snapshot.blocks.iter().map(unpack).collect();
+        Self { snapshot, raw, next }
+    }
+}
+
 /// Plays golden cases of metrics and logs, and gives the partition `of` in the middle of them.
 fn lived(of: TopicPartition) -> Lived {
     let rows = [
@@ -118,14 +126,8 @@ fn lived(of: TopicPartition) -> Lived {
     let of_it = epoch.states.into_iter().find(|(found, _)| *found == of);
     let mut snapshot = of_it.expect("a state").1.encode().expect("packed");
     snapshot.offset = 0;
-    let unpack = |b: &EncodedBlock| zstd::bulk::decompress(&b.bytes, b.raw_bytes).expect("what was packed");
-    let raw = snapshot.blocks.iter().map(unpack).collect();
     let tail = next.len().saturating_sub(8);
-    Lived {
-        snapshot,
-        raw,
-        next: next.split_off(tail),
-    }
+    Lived::new(snapshot, next.split_off(tail))
 }
 
 /// Packed and signed as if it were ours: the checksum keeps accidents out, and not those who write it themselves.
