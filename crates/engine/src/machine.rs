@@ -442,15 +442,11 @@ mod tests {
             (1, 1, 2)
         );
         assert_eq!(epoch.reached, [(OF, 6)]);
-        let letters: Vec<_> = epoch
-            .outputs
-            .iter()
-            .filter(|o| o.to == Destination::DeadLetters)
-            .collect();
-        assert_eq!(letters.len(), 1);
-        assert_eq!(header(letters[0], "source_topic"), "in");
-        assert_eq!(header(letters[0], "source_offset"), "2");
-        assert_eq!(header(letters[0], "source_last_offset"), "4");
+        let mut letters = epoch.outputs.iter().filter(|o| o.to == Destination::DeadLetters);
+        let letter = letters.next().unwrap();
+        assert!(letters.next().is_none(), "once");
+        let said = ["source_topic", "source_offset", "source_last_offset"].map(|name| header(letter, name));
+        assert_eq!(said, ["in", "2", "4"]);
         let state = |mut epoch: Epoch| epoch.states.remove(0).1.encode().unwrap();
         let undisturbed = state(epoch);
         // After a restart it is met again, with and without what was committed reaching behind it.
