@@ -2,14 +2,16 @@
 
 #![allow(clippy::panic)] // a test says what is wrong
 
+mod played;
+
 use foreshock_domain::{
     Channel, Direction, Entity, EntityWindow, Event, EventAction, EventKind, Grade, Incident, Level, LogEvidence,
-    Progress, Score, Signal, SignalRecord, Source, SourcePosition, Tick, Timestamp, Upstream, Verdict,
+    Score, Signal, SignalRecord, Source, Timestamp, Verdict,
 };
 use foreshock_engine::{Counters, EngineConfig, correlate::CorrelatePartition};
 use foreshock_failure::{FailureConfig, Rules};
+use played::{at, decided, entity_window, position, signal};
 
-const WIDTH_MS: i64 = 10_000;
 const HOUR: i64 = 360;
 
 struct Played {
@@ -17,17 +19,6 @@ struct Played {
     config: EngineConfig,
     offset: i64,
     events: Vec<Event>,
-}
-
-fn upstream() -> Upstream {
-    Upstream {
-        topic: "logs".into(),
-        partition: 0,
-    }
-}
-
-fn at(window: i64) -> Timestamp {
-    Timestamp::from_millis(1_760_000_000_000 + window * WIDTH_MS)
 }
 
 impl Played {
@@ -49,42 +40,29 @@ impl Played {
         (self.partition).take(&self.config, counters, self.offset, record, &mut self.events);
     }
 
-    fn window(&self, entity: &str, window: i64, end: Timestamp, signals: Vec<Signal>) -> EntityWindow {
-        EntityWindow {
-            entity: Entity::new(entity),
-            start: at(window),
-            end,
-            position: SourcePosition {
-                upstream: upstream(),
-                offset_first: self.offset,
-                offset_last: self.offset,
-            },
-            samples: 0,
-            lines: 5,
-            tested: 10,
-            signals,
-            facts: Vec::new(),
-            vector: Vec::new(),
-            templates: Vec::new(),
-        }
-    }
-
     /// Quiet windows of two entities.
     fn quiet(&mut self, windows: std::ops::Range<i64>) {
         for window in windows {
             for entity in ["api", "web"] {
-                let quiet = self.window(entity, window, at(window + 1), Vec::new());
-                self.take(SignalRecord::Window(quiet));
+                self.take(SignalRecord::Window(entity_window(entity, window, Vec::new())));
             }
-            self.take(SignalRecord::Progress(Progress {
-                upstream: upstream(),
-                watermark: at(window + 1),
-            }));
-            self.take(SignalRecord::Tick(Tick {
-                at: at(window + 1),
-                every_ms: WIDTH_MS,
-            }));
+            for record in decided(window) {
+                self.take(record);
+            }
         }
+    }
+
+    /// An outage that begins here.
+    fn fail(&mut self, entity: &str, window: i64, end: Option<Timestamp>) {
+        let incident = Incident {
+            entity: Entity::new(entity),
+            class: "outage".into(),
+            onset: at(window),
+            end,
+            summary: None,
+        };
+        let position = position(1);
+        self.take(SignalRecord::Incident { incident, position });
     }
 
     /// A new kind of error in the middle of a window; what is told of it at once.
@@ -92,9 +70,7 @@ impl Played {
         let now = at(window) + 4_000;
         let signal = Signal {
             source: Source::Log,
-            id: format!("{window:016x}").into(),
             name: "disk <*> is full".into(),
-            unit: None,
             verdict: Verdict {
                 score: Score::from_surprise(3.8),
                 channel: Channel::NewTemplate,
@@ -104,8 +80,6 @@ impl Played {
                 lower: 0.0,
                 upper: 0.0,
             },
-            onset: now,
-            share: None,
             log: Some(LogEvidence {
                 template_id: format!("{window:016x}").into(),
                 template: "disk <*> is full".into(),
@@ -115,8 +89,12 @@ impl Played {
                 level: Some(Level::Error),
                 example: None,
             }),
+            ..signal(&format!("{window:016x}"), 3.8, now)
         };
-        let urgent = self.window(entity, window, now + 1, vec![signal]);
+        let urgent = EntityWindow {
+            end: now + 1,
+            ..entity_window(entity, window, vec![signal])
+        };
         let before = self.events.len();
         self.take(SignalRecord::Urgent(urgent));
         let told = self.events[before..].iter().filter(|e| e.kind == EventKind::Precursor);
@@ -167,25 +145,7 @@ fn what_is_told_of_it_never_goes_back_in_time() {
     played.quiet(0..8 * HOUR);
     assert_eq!(played.error("web", 8 * HOUR + 3).len(), 1);
     // A window from before is decided only now, and is odd by itself.
-    let odd = Signal {
-        source: Source::Metric,
-        id: "latency".into(),
-        name: "latency".into(),
-        unit: None,
-        verdict: Verdict {
-            score: Score::from_surprise(60.0),
-            channel: Channel::Level,
-            direction: Direction::Up,
-            actual: 9.0,
-            expected: 5.0,
-            lower: 4.0,
-            upper: 6.0,
-        },
-        onset: at(8 * HOUR),
-        share: None,
-        log: None,
-    };
-    let window = played.window("web", 8 * HOUR, at(8 * HOUR + 1), vec![odd]);
+    let window = entity_window("web", 8 * HOUR, vec![signal("latency", 60.0, at(8 * HOUR))]);
     played.take(SignalRecord::Window(window));
     played.quiet(8 * HOUR + 1..9 * HOUR);
     let told: Vec<_> = played.events.iter().map(|e| (e.action, e.observed_at)).collect();
@@ -202,6 +162,37 @@ fn what_is_told_of_it_never_goes_back_in_time() {
 }
 
 #[test]
+fn what_foretells_failures_is_told_while_it_is_open() {
+    let mut played = Played::new(1.0);
+    let leak = |played: &mut Played, windows: std::ops::Range<i64>| {
+        for window in windows {
+            let odd = entity_window("web", window, vec![signal("memory", 6.0, at(window))]);
+            played.take(SignalRecord::Window(odd));
+            decided(window).into_iter().for_each(|record| played.take(record));
+        }
+    };
+    // Every other hour memory rises for three minutes, and then there is an outage.
+    for round in 0..12 {
+        let begins = (2 * round + 1) * HOUR;
+        played.quiet(begins - HOUR..begins);
+        leak(&mut played, begins..begins + 18);
+        played.fail("web", begins + 18, Some(at(begins + 24)));
+        played.quiet(begins + 18..begins + HOUR);
+    }
+    let window = 24 * HOUR;
+    played.quiet(window..window + HOUR);
+    assert_eq!(played.error("web", window + HOUR), opened("web", window + HOUR));
+    let before = played.events.len();
+    leak(&mut played, window + HOUR..window + HOUR + 18);
+    let grades: Vec<_> = played.events[before..]
+        .iter()
+        .filter_map(|e| Some((e.action, e.precursor.as_ref()?.grade)))
+        .collect();
+    assert_eq!(grades.first(), Some(&(EventAction::Update, Grade::Watch)), "{grades:?}");
+    assert!(grades.len() < 5, "once: {grades:?}");
+}
+
+#[test]
 fn it_is_not_told_where_it_is_common_or_nothing_is_left_or_the_entity_fails() {
     let mut young = Played::new(1.0);
     young.quiet(0..HOUR);
@@ -213,20 +204,7 @@ fn it_is_not_told_where_it_is_common_or_nothing_is_left_or_the_entity_fails() {
 
     let mut failing = Played::new(1.0);
     failing.quiet(0..8 * HOUR);
-    failing.take(SignalRecord::Incident {
-        incident: Incident {
-            entity: Entity::new("web"),
-            class: "outage".into(),
-            onset: at(8 * HOUR),
-            end: None,
-            summary: None,
-        },
-        position: SourcePosition {
-            upstream: upstream(),
-            offset_first: 1,
-            offset_last: 1,
-        },
-    });
+    failing.fail("web", 8 * HOUR, None);
     assert!(failing.error("web", 8 * HOUR).is_empty(), "a symptom");
     assert_eq!(failing.error("api", 8 * HOUR), opened("api", 8 * HOUR));
 

@@ -1,58 +1,19 @@
 //! What becomes of precursors, and what planned work does to precursors and failures: the second stage, played window by window.
 
+mod played;
+
 use foreshock_domain::{
-    Censoring, Channel, Direction, Entity, EntityWindow, Event, EventAction, EventKind, Fact, Fate, Incident,
-    LedgerEntry, Progress, Resolution, Score, Signal, SignalRecord, Source, SourcePosition, Tick, Timestamp, Upstream,
-    Verdict,
+    Censoring, Entity, EntityWindow, Event, EventAction, EventKind, Fact, Fate, Incident, LedgerEntry, Resolution,
+    SignalRecord,
 };
 use foreshock_engine::{Counters, EngineConfig, Frozen, correlate::CorrelatePartition};
 use foreshock_failure::{Down, FailureConfig, ProbeRule, Rules, Selector};
+use played::{WIDTH_MS, at, decided, entity_window, position, signal};
 
-const WIDTH_MS: i64 = 10_000;
 /// Windows in which something is odd.
 const ODD: std::ops::Range<i64> = 2_000..2_200;
 /// Window at which it is over a horizon after the oddness, with room for the episode to close.
 const LONG_AFTER: i64 = 3_200;
-
-fn at(window: i64) -> Timestamp {
-    Timestamp::from_millis(1_760_000_000_000 + window * WIDTH_MS)
-}
-
-fn upstream() -> Upstream {
-    Upstream {
-        topic: "m".into(),
-        partition: 0,
-    }
-}
-
-fn position(window: i64) -> SourcePosition {
-    SourcePosition {
-        upstream: upstream(),
-        offset_first: window,
-        offset_last: window,
-    }
-}
-
-fn signal() -> Signal {
-    Signal {
-        source: Source::Metric,
-        id: "memory".into(),
-        name: "memory".into(),
-        unit: None,
-        verdict: Verdict {
-            score: Score::from_surprise(4.0),
-            channel: Channel::Level,
-            direction: Direction::Up,
-            actual: 9.0,
-            expected: 5.0,
-            lower: 4.0,
-            upper: 6.0,
-        },
-        onset: at(ODD.start),
-        share: None,
-        log: None,
-    }
-}
 
 fn declared(window: i64, entity: &str, class: &str, onset: i64, end: Option<i64>) -> (i64, SignalRecord) {
     let incident = Incident {
@@ -111,14 +72,7 @@ impl Play<'_> {
             if window < self.silent_from {
                 records.push(SignalRecord::Window(self.window(window)));
             }
-            records.push(SignalRecord::Progress(Progress {
-                upstream: upstream(),
-                watermark: at(window + 1),
-            }));
-            records.push(SignalRecord::Tick(Tick {
-                at: at(window + 1),
-                every_ms: WIDTH_MS,
-            }));
+            records.extend(decided(window));
             for record in records {
                 partition.take(&config, &mut counters, window, record, &mut events);
                 entries.extend_from_slice(partition.settled());
@@ -135,21 +89,8 @@ impl Play<'_> {
 
     fn window(&self, window: i64) -> EntityWindow {
         let is_down = self.down.contains(&window);
+        let odd = ODD.contains(&window).then(|| signal("memory", 4.0, at(ODD.start)));
         EntityWindow {
-            entity: Entity::new("web-1"),
-            start: at(window),
-            end: at(window + 1),
-            position: position(window),
-            samples: 10,
-            lines: 0,
-            tested: 10,
-            signals: if ODD.contains(&window) {
-                vec![signal()]
-            } else {
-                Vec::new()
-            },
-            vector: Vec::new(),
-            templates: Vec::new(),
             facts: vec![Fact::Probe {
                 rule: "door".into(),
                 series: "probe_success".into(),
@@ -158,6 +99,7 @@ impl Play<'_> {
                 first_down: is_down.then(|| at(window)),
                 last_up: (!is_down).then(|| at(window)),
             }],
+            ..entity_window("web-1", window, odd.into_iter().collect())
         }
     }
 }

@@ -3,40 +3,15 @@
 
 #![allow(clippy::panic)] // a test says what is wrong
 
+mod played;
+
 use foreshock_domain::{
-    Channel, Direction, Entity, EntityWindow, Event, EventAction, Level, LogEvidence, Progress, Resolution, Score,
-    Signal, SignalRecord, Source, SourcePosition, Tick, Timestamp, Upstream, Verdict,
+    Channel, Direction, Event, EventAction, Level, LogEvidence, Resolution, Signal, SignalRecord, Source,
 };
 use foreshock_engine::{Counters, EngineConfig, correlate::CorrelatePartition};
 use foreshock_failure::{FailureConfig, Rules};
 use foreshock_stats::AlarmBudget;
-
-const WIDTH_MS: i64 = 10_000;
-
-fn at(window: i64) -> Timestamp {
-    Timestamp::from_millis(1_760_000_000_000 + window * WIDTH_MS)
-}
-
-fn signal(id: &str, surprise: f64, onset: Timestamp) -> Signal {
-    Signal {
-        source: Source::Metric,
-        id: id.into(),
-        name: id.into(),
-        unit: None,
-        verdict: Verdict {
-            score: Score::from_surprise(surprise),
-            channel: Channel::Level,
-            direction: Direction::Up,
-            actual: 9.0,
-            expected: 5.0,
-            lower: 4.0,
-            upper: 6.0,
-        },
-        onset,
-        share: None,
-        log: None,
-    }
-}
+use played::{WIDTH_MS, at, decided, entity_window, signal};
 
 /// Plays windows of one entity with ten series; `signals` says what is odd in each.
 fn play(windows: i64, signals: impl Fn(i64) -> Vec<Signal>) -> Vec<Event> {
@@ -48,41 +23,9 @@ fn play_with(false_alarms_per_day: f64, windows: i64, signals: impl Fn(i64) -> V
     let mut config = EngineConfig::new(Vec::new(), rules);
     config.alarms.budget = AlarmBudget { false_alarms_per_day };
     let (mut partition, mut counters, mut events) = (CorrelatePartition::default(), Counters::default(), Vec::new());
-    let upstream = Upstream {
-        topic: "m".into(),
-        partition: 0,
-    };
     for window in 0..windows {
-        let position = SourcePosition {
-            upstream: upstream.clone(),
-            offset_first: window,
-            offset_last: window,
-        };
-        let (start, end) = (at(window), at(window + 1));
-        let records = [
-            SignalRecord::Window(EntityWindow {
-                entity: Entity::new("web"),
-                start,
-                end,
-                position,
-                samples: 10,
-                lines: 0,
-                tested: 10,
-                signals: signals(window),
-                vector: Vec::new(),
-                templates: Vec::new(),
-                facts: Vec::new(),
-            }),
-            SignalRecord::Progress(Progress {
-                upstream: upstream.clone(),
-                watermark: end,
-            }),
-            SignalRecord::Tick(Tick {
-                at: end,
-                every_ms: WIDTH_MS,
-            }),
-        ];
-        for record in records {
+        let records = [SignalRecord::Window(entity_window("web", window, signals(window)))];
+        for record in records.into_iter().chain(decided(window)) {
             partition.take(&config, &mut counters, window, record, &mut events);
         }
     }

@@ -149,48 +149,25 @@ impl Incident {
 
 #[cfg(test)]
 mod tests {
-    use foreshock_domain::{Channel, Direction, Source, Verdict};
+    use foreshock_domain::Channel;
 
+    use super::super::testing;
     use super::*;
 
-    fn signal(id: &str, channel: Channel, surprise: f64, onset_s: i64) -> Signal {
-        let verdict = Verdict {
-            score: Score::from_surprise(surprise),
-            channel,
-            direction: Direction::Up,
-            actual: 2.0,
-            expected: 1.0,
-            lower: 0.5,
-            upper: 1.5,
-        };
-        let (id, name) = (id.into(), id.into());
-        Signal {
-            source: Source::Metric,
-            id,
-            name,
-            unit: None,
-            verdict,
-            onset: Timestamp::from_secs(onset_s),
-            log: None,
-            share: None,
-        }
+    fn signal(id: &str, surprise: f64, onset_s: i64) -> Signal {
+        testing::signal(id, surprise, Timestamp::from_secs(onset_s))
     }
 
     #[test]
     fn merging_keeps_the_strongest_and_the_earliest_onset() {
         let mut all = Vec::new();
-        assert!(merge(
-            &mut all,
-            &[
-                signal("a", Channel::Level, 3.0, 50),
-                signal("b", Channel::Level, 4.0, 60)
-            ],
-            8
-        ));
-        assert!(!merge(&mut all, &[signal("a", Channel::Level, 5.0, 70)], 8));
+        assert!(merge(&mut all, &[signal("a", 3.0, 50), signal("b", 4.0, 60)], 8));
+        assert!(!merge(&mut all, &[signal("a", 5.0, 70)], 8));
         assert_eq!(all.iter().map(|c| &*c.id).collect::<Vec<_>>(), ["a", "b"]);
         assert_eq!((all[0].score.surprise(), all[0].onset), (5.0, Timestamp::from_secs(50)));
-        assert!(merge(&mut all, &[signal("a", Channel::Spread, 1.0, 70)], 2));
+        let mut spread = signal("a", 1.0, 70);
+        spread.verdict.channel = Channel::Spread;
+        assert!(merge(&mut all, &[spread], 2));
         assert_eq!(all.len(), 2);
     }
 }

@@ -347,8 +347,7 @@ impl Oddness {
 
 #[cfg(test)]
 mod tests {
-    use foreshock_domain::{Direction, Score, Source, Verdict};
-
+    use super::super::testing::signal;
     use super::*;
 
     fn at(window: i64) -> Timestamp {
@@ -356,24 +355,7 @@ mod tests {
     }
 
     fn odd() -> Signal {
-        Signal {
-            source: Source::Metric,
-            id: "latency".into(),
-            name: "latency".into(),
-            unit: None,
-            verdict: Verdict {
-                score: Score::from_surprise(6.0),
-                channel: Channel::Level,
-                direction: Direction::Up,
-                actual: 9.0,
-                expected: 5.0,
-                lower: 4.0,
-                upper: 6.0,
-            },
-            onset: at(0),
-            share: None,
-            log: None,
-        }
+        signal("latency", 6.0, at(0))
     }
 
     /// What the fleet makes of a moment and of lasting evidence, where an entity that was odd for `odd` windows and then quiet fails, and

@@ -16,6 +16,8 @@ mod partition;
 mod resources;
 mod sentence;
 mod telemetry;
+#[cfg(test)]
+mod testing;
 
 pub use forecast::Moment;
 pub(crate) use partition::Context;

@@ -83,8 +83,7 @@ impl Shown {
 
 #[cfg(test)]
 mod tests {
-    use foreshock_domain::{Channel, Direction, Score, Signal, Source, Verdict};
-
+    use super::super::super::testing::signal;
     use super::*;
 
     const HORIZON: Millis = 60_000;
@@ -93,30 +92,9 @@ mod tests {
         Timestamp::from_secs(s)
     }
 
-    fn signal(name: &str) -> Signal {
-        Signal {
-            source: Source::Metric,
-            id: name.into(),
-            name: name.into(),
-            unit: None,
-            verdict: Verdict {
-                score: Score::from_surprise(5.0),
-                channel: Channel::Level,
-                direction: Direction::Up,
-                actual: 2.0,
-                expected: 1.0,
-                lower: 0.0,
-                upper: 1.5,
-            },
-            onset: t(0),
-            log: None,
-            share: None,
-        }
-    }
-
     /// What is on record of a kind that was seen at these times, once `then` happened.
     fn on_record(seen: &[i64], then: impl FnOnce(&mut Shown, &mut TrackRecords)) -> Option<(u32, u32)> {
-        let signal = signal("memory");
+        let signal = signal("memory", 5.0, t(0));
         let kind = Kind::of(&signal);
         let (mut shown, mut records) = (Shown::default(), TrackRecords::default());
         for at in seen {
@@ -149,7 +127,7 @@ mod tests {
     #[test]
     fn what_is_remembered_is_bounded() {
         let mut shown = Shown::default();
-        let kinds: Vec<Kind> = (0..100).map(|i| Kind::of(&signal(&i.to_string()))).collect();
+        let kinds: Vec<Kind> = (0..100).map(|i| Kind::of(&signal(&i.to_string(), 5.0, t(0)))).collect();
         shown.see(kinds.iter().copied(), t(0));
         assert_eq!(shown.shows.len(), SHOWN_MAX);
         assert!(shown.is_fresh(kinds[99]), "what is not remembered is taken to be new");
