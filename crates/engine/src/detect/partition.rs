@@ -1,20 +1,17 @@
 use std::collections::BTreeMap;
 
-use foreshock_domain::{Input, LogLine, Millis, Progress, Sample, SignalRecord, SourcePosition, Timestamp, Upstream};
+use foreshock_domain::{Input, Millis, Progress, SignalRecord, SourcePosition, Timestamp, Upstream};
 use foreshock_failure::is_pattern;
-use foreshock_logs::{LinePlace, Masking, Miner, Sessions, Showing, shows_trace, telling_line};
-use foreshock_metrics::SeriesModel;
+use foreshock_logs::{Masking, Miner, Sessions};
 use foreshock_stats::GoodTuring;
 use foreshock_wire::{Decoded, Decoder, Memory, Near, Origin, signals};
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::aggregate::Taken;
 use super::clock::{Admission, EventClock};
 use super::entities::EntityTable;
-use super::grave::is_grave;
-use super::series::{Kind, SeriesSlot, SeriesTable, series_id};
-use super::window::{EXAMPLE_BYTES_MAX, EntityTally, Finder, OpenWindow, TemplateTally, shorten};
+use super::series::SeriesTable;
+use super::window::{EntityTally, Finder, OpenWindow};
 use crate::config::{EngineConfig, SourceConfig};
 use crate::counters::Counters;
 use crate::record::{Destination, Output, Record, TopicPartition};
@@ -38,9 +35,9 @@ pub(crate) struct Scratch {
     /// Name of the entity at hand.
     entity: String,
     /// Bytes of the series at hand.
-    series: Vec<u8>,
+    pub(super) series: Vec<u8>,
     /// The line at hand without what users mask.
-    masking: Masking,
+    pub(super) masking: Masking,
 }
 
 /// One input that was believed, and the window it belongs to.
@@ -51,17 +48,6 @@ pub(super) struct Arrival<'a> {
     pub(super) start: Timestamp,
     /// `start` over the width.
     pub(super) window: i64,
-}
-
-/// What is mined of a line.
-struct Told<'a> {
-    text: &'a str,
-    /// Place of its entity.
-    owner: usize,
-    /// The failure rule that it matched.
-    rule: Option<&'a str>,
-    /// It says by itself that something failed.
-    grave: bool,
 }
 
 /// The state of one partition of an input topic: a pure function of its records, in order.
@@ -342,173 +328,13 @@ impl DetectState {
         }
     }
 
-    fn take_sample(&mut self, cx: &mut Context<'_>, scratch: &mut Scratch, arrival: &Arrival<'_>, sample: &Sample<'_>) {
-        let id = series_id(&mut scratch.series, sample.name, sample.labels);
-        let place = match self.series.place(&id) {
-            Some(place) => place,
-            None => {
-                let Some(owner) = self.owner(cx, scratch, arrival) else {
-                    return;
-                };
-                if self.series.len() >= cx.config.limits.series {
-                    // Refused, and yet the entity was heard.
-                    cx.counters.series_refused += 1;
-                    self.tally(scratch, owner, arrival);
-                    return;
-                }
-                self.series.insert(new_series(cx, id, sample, owner))
-            }
-        };
-        if (self.series.get(place)).is_some_and(|slot| slot.watches_of != cx.config.rules.fingerprint()) {
-            // The state was written under other rules, whose numbers mean nothing here.
-            if let Some(slot) = self.series.get_mut(place) {
-                slot.watches = cx.config.rules.watches(sample.name, sample.labels);
-                slot.watches_of = cx.config.rules.fingerprint();
-            }
-            for window in self.open.values_mut() {
-                window.watched.remove(&place_u32(place));
-            }
-        }
-        let Some(slot) = self.series.get(place) else { return };
-        let window = open_window(&mut self.open, scratch, arrival.start);
-        let known = window.series_cell(&self.series_cells, place, arrival.window);
-        let cell = known.unwrap_or_else(|| {
-            let cell = window.series.len();
-            window
-                .series
-                .push((place_u32(place), super::aggregate::Aggregate::default()));
-            self.series_cells.set(place, arrival.window, cell);
-            cell
-        });
-        let owner = slot.entity as usize;
-        let Some((_, aggregate)) = window.series.get_mut(cell) else {
-            return;
-        };
-        match aggregate.add(arrival.at, sample.value) {
-            Taken::Duplicate => return cx.counters.duplicates += 1,
-            Taken::Missing => cx.counters.missing += 1,
-            Taken::Finite => {}
-        }
-        if !slot.watches.is_empty() {
-            let fresh = || slot.watches.iter().map(|w| cx.config.rules.window(w)).collect();
-            for watched in window.watched.entry(place_u32(place)).or_insert_with(fresh) {
-                watched.observe(arrival.at, sample.value);
-            }
-        }
-        cx.counters.samples += 1;
-        if let Some(tally) = self.tally(scratch, owner, arrival) {
-            tally.samples += 1;
-        }
-    }
-
-    fn take_line(&mut self, cx: &mut Context<'_>, scratch: &mut Scratch, arrival: &Arrival<'_>, line: &LogLine<'_>) {
-        let Some(owner) = self.owner(cx, scratch, arrival) else {
-            return;
-        };
-        let rule = cx.config.rules.line_rule(line.level, line.message);
-        let joiner = self.entities.get_mut(owner).map(|slot| &mut slot.trace);
-        if joiner.is_some_and(|j| j.place(line.message, line.level, arrival.at) == LinePlace::Rest) {
-            // The rest of a trace is no line of its own, but a rule may look for what it says.
-            cx.counters.lines_joined += 1;
-            if let (Some(tally), Some(rule)) = (self.tally(scratch, owner, arrival), rule) {
-                tally.line_matched(rule, arrival.at, || cx.source.log.shown(line.message));
-            }
-            if shows_trace(line.message)
-                && let Some(head) = self.entities.get(owner).map(|slot| slot.head)
-            {
-                self.note_grave(cx, arrival, owner, head);
-            }
-            return;
-        }
-        let (told, stands_for) = telling_line(line.message);
-        let grave = is_grave(line, stands_for > 1);
-        cx.counters.lines_joined += stands_for as u64 - 1;
-        let mut masking = std::mem::take(&mut scratch.masking);
-        let text = match &cx.source.log.masks {
-            Some(masks) => masking.apply(masks, told),
-            None => told,
-        };
-        self.take_told(
-            cx,
-            scratch,
-            arrival,
-            line,
-            &Told {
-                text,
-                owner,
-                rule,
-                grave,
-            },
-        );
-        scratch.masking = masking;
-    }
-
-    fn take_told(
+    /// The place of the entity that an input belongs to; `None`, and counted, where there is no room for it.
+    pub(super) fn owner(
         &mut self,
         cx: &mut Context<'_>,
         scratch: &mut Scratch,
         arrival: &Arrival<'_>,
-        line: &LogLine<'_>,
-        told: &Told<'_>,
-    ) {
-        let &Told {
-            text,
-            owner,
-            rule,
-            grave,
-        } = told;
-        let miner = self.miner.get_or_insert_with(|| {
-            let mut miner = Box::new(Miner::new());
-            cx.source.log.instruct(&mut miner);
-            miner
-        });
-        let mined = miner.mine_from(owner as u64, text, line.level);
-        // Matched lines are few, and what a template may show is told by the miner alone.
-        let matched = rule.map(|rule| match cx.source.log.showing() {
-            Showing::All => (rule, cx.source.log.shown(line.message)),
-            Showing::Proven => (rule, miner.template(mined.id).unwrap_or_default()),
-        });
-        self.add_to_sessions(cx, line, arrival.at, mined.id, owner);
-        cx.counters.lines += 1;
-        let cap = cx.config.limits.templates_per_window;
-        let Some(tally) = self.tally(scratch, owner, arrival) else {
-            return;
-        };
-        tally.lines += 1;
-        if let Some((rule, shown)) = matched {
-            tally.line_matched(rule, arrival.at, || shown);
-        }
-        // Past the cap all further templates share one tally, so that counts still sum.
-        let id = if tally.templates.len() < cap || tally.templates.contains_key(&mined.id.0) {
-            mined.id.0
-        } else {
-            0
-        };
-        let template = tally.templates.entry(id).or_insert_with(|| TemplateTally {
-            count: 0,
-            first_seen: false,
-            level: None,
-            first_at: arrival.at,
-            example: (cx.source.log.raw_text && id != 0).then(|| shorten(text, EXAMPLE_BYTES_MAX).into()),
-            grave: false,
-        });
-        template.first_at = template.first_at.min(arrival.at);
-        template.count = template.count.saturating_add(1);
-        template.first_seen |= mined.first_seen && id != 0;
-        template.level = template.level.max(line.level);
-        if let Some(slot) = self.entities.get_mut(owner) {
-            slot.head = id;
-        }
-        if grave {
-            self.note_grave(cx, arrival, owner, id);
-        }
-        if id != 0 {
-            self.take_values(cx, (arrival.start, arrival.window), owner, mined.id, text);
-        }
-    }
-
-    /// The place of the entity that an input belongs to; `None`, and counted, where there is no room for it.
-    fn owner(&mut self, cx: &mut Context<'_>, scratch: &mut Scratch, arrival: &Arrival<'_>) -> Option<usize> {
+    ) -> Option<usize> {
         name_entity(cx.source, arrival.input, arrival.record.key, &mut scratch.entity);
         let owner = self
             .entities
@@ -520,7 +346,12 @@ impl DetectState {
     }
 
     /// The tally of an entity in a window.
-    fn tally(&mut self, scratch: &mut Scratch, entity: usize, arrival: &Arrival<'_>) -> Option<&mut EntityTally> {
+    pub(super) fn tally(
+        &mut self,
+        scratch: &mut Scratch,
+        entity: usize,
+        arrival: &Arrival<'_>,
+    ) -> Option<&mut EntityTally> {
         self.entities.get(entity)?;
         let offset = arrival.record.offset;
         let window = open_window(&mut self.open, scratch, arrival.start);
@@ -606,31 +437,7 @@ impl DetectState {
     }
 }
 
-fn new_series(cx: &Context<'_>, id: foreshock_domain::SeriesId, sample: &Sample<'_>, owner: usize) -> SeriesSlot {
-    let mut name = String::from(sample.name);
-    for (i, (k, v)) in sample.labels.iter().enumerate() {
-        name.push(if i == 0 { '{' } else { ',' });
-        name.push_str(k);
-        name.push('=');
-        name.push_str(v);
-    }
-    if !sample.labels.is_empty() {
-        name.push('}');
-    }
-    SeriesSlot {
-        id,
-        name: super::window::shorten(&name, 1_024).into(),
-        entity: place_u32(owner),
-        kind: Kind::new(sample.kind, sample.name),
-        model: SeriesModel::new(sample.kind),
-        watches: cx.config.rules.watches(sample.name, sample.labels),
-        watches_of: cx.config.rules.fingerprint(),
-        last: None,
-        heard: Timestamp::MIN,
-    }
-}
-
-fn open_window<'a>(
+pub(super) fn open_window<'a>(
     open: &'a mut BTreeMap<Timestamp, OpenWindow>,
     scratch: &mut Scratch,
     start: Timestamp,
