@@ -20,10 +20,11 @@ use clap::Args;
 use foreshock_domain::{Event, EventAction, EventKind, SignalRecord, Tick, Timestamp};
 use foreshock_engine::correlate::CorrelatePartition;
 use foreshock_engine::{
-    Assignment, Counters, Destination, Engine, EngineConfig, Frozen, Record, SourceConfig, TopicId, TopicPartition,
+    Assignment, Counters, Destination, Engine, EngineConfig, Frozen, Record, SessionConfig, SourceConfig, TopicId,
+    TopicPartition,
 };
 use foreshock_failure::{FailureConfig, Rules};
-use foreshock_logs::{Miner, TemplateId};
+use foreshock_logs::{Miner, SessionIds, TemplateId};
 use foreshock_wire::{Format, signals};
 use serde::Serialize;
 
@@ -53,6 +54,9 @@ pub struct Options {
     /// Width of windows in seconds; the lateness is as long
     #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(i64).range(1..=60))]
     pub window_s: i64,
+    /// Judges requests, by their ids, in place of windows: over when silent for so many seconds
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(i64).range(1..=600))]
+    pub requests: Option<i64>,
     /// Names the tests that were missed and the control rounds that were alarmed
     #[arg(long)]
     pub by_test: bool,
@@ -115,9 +119,7 @@ pub fn measure(options: &Options) -> Result<Vec<OpenstackResult>> {
     let folds: Vec<Vec<usize>> = (0..FOLDS)
         .map(|fold| dealt.iter().copied().skip(fold).step_by(FOLDS).collect())
         .collect();
-    let by_fold = in_parallel(&folds, "folds", |fold| {
-        replay_fold(&tests, &order, fold, options.window_s)
-    });
+    let by_fold = in_parallel(&folds, "folds", |fold| replay_fold(&tests, &order, fold, options));
     // By test, then by budget.
     let mut ours: BTreeMap<usize, Vec<Outcome>> = BTreeMap::new();
     for outcomes in by_fold {
@@ -164,10 +166,15 @@ const LOGS: TopicPartition = TopicPartition {
     partition: 0,
 };
 
-fn config(window_s: i64, budget: f64) -> Result<EngineConfig> {
-    let source = SourceConfig::new("logs", Format::LogJson, &["service"]);
+fn config(options: &Options, budget: f64) -> Result<EngineConfig> {
+    let mut source = SourceConfig::new("logs", Format::LogJson, &["service"]);
+    if let Some(seconds) = options.requests {
+        let ids = SessionIds::new(&["trace_id".to_owned()], None, None).map_err(anyhow::Error::msg)?;
+        let idle_ms = seconds * 1_000;
+        source.sessions = Some(SessionConfig { ids, idle_ms });
+    }
     let mut config = EngineConfig::new(vec![source], Rules::new(&FailureConfig::default())?);
-    config.windows.width_ms = window_s * 1_000;
+    config.windows.width_ms = options.window_s * 1_000;
     config.windows.lateness_ms = config.windows.width_ms;
     config.alarms.budget.false_alarms_per_day = budget;
     Ok(config)
@@ -186,12 +193,12 @@ struct Pipeline {
 }
 
 impl Pipeline {
-    fn new(window_s: i64) -> Result<Self> {
+    fn new(options: &Options) -> Result<Self> {
         let configs = BUDGETS
-            .map(|budget| config(window_s, budget))
+            .map(|budget| config(options, budget))
             .into_iter()
             .collect::<Result<Vec<_>>>()?;
-        let mut engine = Engine::new(Arc::new(config(window_s, BUDGETS[0])?));
+        let mut engine = Engine::new(Arc::new(config(options, BUDGETS[0])?));
         engine.assign(Assignment {
             of: LOGS,
             snapshot: None,
@@ -303,9 +310,9 @@ fn replay_fold(
     tests: &[Test],
     order: &[usize],
     fold: &[usize],
-    window_s: i64,
+    options: &Options,
 ) -> Result<BTreeMap<usize, Vec<Outcome>>> {
-    let mut pipeline = Pipeline::new(window_s)?;
+    let mut pipeline = Pipeline::new(options)?;
     for i in order.iter().filter(|i| !fold.contains(i)) {
         pipeline.replay(&tests[*i].control);
     }

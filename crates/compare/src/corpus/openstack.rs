@@ -1,8 +1,8 @@
 //! Fault injection into OpenStack: `index.csv` (test, outcome, fault, times) and the logs of each test's two rounds, a faulty and
 //! a control one, as `<test>/{faulty,control}/<service>.log`.
 //!
-//! Of a line the envelope is taken off (`time pid LEVEL logger [request] message`); a line without one continues the last, as in a traceback. Times
-//! are moved so that rounds follow each other with a pause between, in the order in which they were recorded.
+//! Of a line the envelope is taken off (`time pid LEVEL logger [request] message`), and the request's id becomes its trace; a line without one
+//! continues the last, as in a traceback. Times are moved so that rounds follow each other with a pause between, in the order in which they were recorded.
 
 use std::fs;
 use std::path::Path;
@@ -131,6 +131,7 @@ fn read_round(folder: &Path, from: i64, until: i64) -> Result<Round> {
 struct Enveloped {
     at: i64,
     level: String,
+    request: Option<String>,
     message: String,
 }
 
@@ -144,26 +145,33 @@ impl Enveloped {
         if !matches!(level, "TRACE" | "DEBUG" | "INFO" | "WARNING" | "ERROR" | "CRITICAL") {
             return None;
         }
-        let message = match message.strip_prefix('[') {
-            Some(rest) if rest.starts_with("req-") || rest.starts_with("-]") => {
-                rest.split_once(']').map_or("", |(_, m)| m.trim_start())
-            }
-            _ => message,
+        let (context, message) = match message.strip_prefix('[') {
+            Some(rest) if rest.starts_with("req-") || rest.starts_with("-]") => rest
+                .split_once(']')
+                .map_or((rest, ""), |(context, m)| (context, m.trim_start())),
+            _ => ("", message),
         };
+        let request = context.split(' ').next().filter(|id| id.starts_with("req-"));
         Some(Self {
             at,
             level: level.to_owned(),
+            request: request.map(str::to_owned),
             message: message.to_owned(),
         })
     }
 
     /// As a record, with the lines that continue it, as shippers join them.
     fn ship(self, service: &str) -> Line {
-        let Self { at, level, message } = self;
+        let Self {
+            at,
+            level,
+            request,
+            message,
+        } = self;
         let is_error = matches!(level.as_str(), "ERROR" | "CRITICAL") || message.contains("Traceback");
         let is_warning = is_error || level == "WARNING";
         // Without the time, which the record says: so that it can be moved.
-        let payload = json!({"service": service, "level": level, "message": message});
+        let payload = json!({"service": service, "level": level, "message": message, "trace_id": request});
         Line {
             at,
             payload: payload.to_string().into_bytes(),
