@@ -2,10 +2,10 @@
 //! which they were not chosen.
 
 use std::hint::black_box;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use clap::Args;
 use foreshock_logs::{Miner, MiningRules};
 use serde::Serialize;
@@ -35,6 +35,9 @@ pub struct Options {
     /// Leaves out the choice of rules on all systems but one, which takes a minute
     #[arg(long)]
     pub quick: bool,
+    /// Folder for a `NAME_2k.csv` a system with the id that each line was given, for other tools to score
+    #[arg(long, value_name = "FOLDER")]
+    pub ids: Option<PathBuf>,
 }
 
 /// All figures.
@@ -94,6 +97,9 @@ pub fn measure(options: &Options) -> Result<Results> {
     let mut python_speed = Vec::new();
     for (i, set) in sets.iter().enumerate() {
         let (last, emitted) = ours(set, MiningRules::default());
+        if let Some(folder) = &options.ids {
+            write_ids(folder, set)?;
+        }
         let python = options
             .python
             .as_ref()
@@ -116,6 +122,18 @@ pub fn measure(options: &Options) -> Result<Results> {
         speed: speeds(&sets, options)?,
         flood: flood(),
     })
+}
+
+/// The id of each line as it was given, a row a line.
+fn write_ids(folder: &Path, set: &LogSet) -> Result<()> {
+    let mut miner = Miner::with_rules(FORMS_MAX, MiningRules::default());
+    let rows = set
+        .messages
+        .iter()
+        .map(|m| format!("{:016x}\n", miner.mine(m, None).id.0));
+    let csv: String = std::iter::once("template_id\n".to_owned()).chain(rows).collect();
+    let path = folder.join(format!("{}_2k.csv", set.name));
+    std::fs::write(&path, csv).with_context(|| path.display().to_string())
 }
 
 /// Grouping by the ids at the end, and by the ids as given.
