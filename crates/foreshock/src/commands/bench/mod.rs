@@ -31,6 +31,9 @@ const GROWN: usize = 3_000;
 const GROWN_SERIES: usize = 500;
 /// Windows of ten seconds in the pipeline's input: past the warm-up, so that most of them are scored.
 const WINDOWS: usize = 64;
+/// Hosts that write log lines into the pipeline, and lines of each in a window.
+const LOG_HOSTS: usize = 200;
+const LOG_LINES: usize = 20;
 
 /// Arguments of `foreshock bench`.
 #[derive(Debug, Args)]
@@ -139,6 +142,12 @@ pub fn execute(args: &BenchArgs) -> Result<(), CommandError> {
         "whole pipeline",
         ns,
         format!("JSON samples, {state} bytes of state a series, in a snapshot"),
+    );
+    let bytes = shipped(7, 0, &messages()[0]).len();
+    row(
+        "whole pipeline, logs",
+        log_pipeline()?,
+        format!("JSON log lines of {LOG_HOSTS} hosts, {bytes} bytes a record"),
     );
     print(&table(&rows))
 }
@@ -288,10 +297,10 @@ fn models(series: usize, age: usize) -> f64 {
     nanoseconds(step)
 }
 
-fn mine() -> f64 {
-    let mut miner = Miner::new();
+/// Messages of known templates, 60 bytes on average.
+fn messages() -> Vec<String> {
     let mut noise = Noise(2);
-    let lines: Vec<String> = (0..512)
+    (0..512)
         .map(|i| match i % 4 {
             0 => format!(
                 "Received block blk_{:.0} of size {:.0} from /10.250.19.102",
@@ -311,7 +320,12 @@ fn mine() -> f64 {
             ),
             _ => format!("checkpoint {i} written in {:.3} s, {} pages", noise.unit(), i * 31),
         })
-        .collect();
+        .collect()
+}
+
+fn mine() -> f64 {
+    let mut miner = Miner::new();
+    let lines = messages();
     let mut i = 0;
     nanoseconds(|| {
         black_box(miner.mine(&lines[i], Some(Level::Info)));
@@ -319,41 +333,62 @@ fn mine() -> f64 {
     })
 }
 
-/// JSON in, signals and events out, over the log in memory: nanoseconds a sample, and bytes of snapshot a series.
+/// JSON samples in, signals and events out: nanoseconds a sample, and bytes of snapshot a series.
 fn pipeline(series: usize) -> Result<(f64, usize), CommandError> {
+    let mut noise = Noise(3);
+    let mut records = Vec::with_capacity(series * WINDOWS);
+    for window in 0..WINDOWS {
+        for i in 0..series {
+            records.push((window, plain(i, window, noise.value())));
+        }
+    }
+    through(Format::PlainJson, &records)
+}
+
+/// A log line as a shipper writes it, about 230 bytes.
+fn shipped(host: usize, window: usize, message: &str) -> Vec<u8> {
+    let at = time::format_rfc3339(start() + i64::try_from(window).unwrap_or(0) * 10_000);
+    format!(
+        "{{\"@timestamp\":\"{at}\",\"log.level\":\"INFO\",\"message\":\"{message}\",\"service\":{{\"name\":\"store\"}},\
+         \"host\":{{\"name\":\"web-{host:05}\"}},\"ecs.version\":\"1.2.0\",\"process.thread.name\":\"worker-{}\"}}",
+        host % 16
+    )
+    .into_bytes()
+}
+
+/// JSON log lines in, signals and events out: nanoseconds a line.
+fn log_pipeline() -> Result<f64, CommandError> {
+    let messages = messages();
+    let mut records = Vec::with_capacity(LOG_HOSTS * LOG_LINES * WINDOWS);
+    for window in 0..WINDOWS {
+        for i in 0..LOG_HOSTS * LOG_LINES {
+            let message = &messages[(window * 7 + i) % messages.len()];
+            records.push((window, shipped(i % LOG_HOSTS, window, message)));
+        }
+    }
+    Ok(through(Format::LogJson, &records)?.0)
+}
+
+/// Records, each of a window, through both stages over the log in memory: nanoseconds a record, and bytes of snapshot a series.
+fn through(format: Format, payloads: &[(usize, Vec<u8>)]) -> Result<(f64, usize), CommandError> {
     let refused = |e: &dyn std::fmt::Display| CommandError::new(Exit::Config, e.to_string());
     let rules = Rules::new(&FailureConfig::default()).map_err(|e| refused(&e))?;
-    let entity = vec!["host".into()];
-    let source = SourceConfig {
-        log: foreshock_engine::LogConfig::default(),
-        topic: "metrics".into(),
-        format: Format::PlainJson,
-        entity,
-        sessions: None,
-    };
+    let source = SourceConfig::new("input", format, &["host"]);
     let config = Arc::new(EngineConfig::new(vec![source], rules));
     let mut best_ns = f64::INFINITY;
     let mut state = 0;
     for _ in 0..3 {
-        let mut noise = Noise(3);
         let of = TopicPartition {
             topic: TopicId(1),
             partition: 0,
         };
-        let mut records = Vec::with_capacity(series * WINDOWS);
-        for window in 0..WINDOWS {
-            let timestamp = Some(start() + i64::try_from(window).unwrap_or(0) * 10_000);
-            for i in 0..series {
-                let payload = Some(plain(i, window, noise.value()));
-                records.push(StoredRecord {
-                    of,
-                    timestamp,
-                    key: None,
-                    payload,
-                });
-            }
-        }
-        let samples = records.len();
+        let record = |(window, payload): &(usize, Vec<u8>)| StoredRecord {
+            of,
+            timestamp: Some(start() + i64::try_from(*window).unwrap_or(0) * 10_000),
+            key: None,
+            payload: Some(payload.clone()),
+        };
+        let records: Vec<StoredRecord> = payloads.iter().map(record).collect();
         let mut topics = MemoryTopic::new(records, 1);
         let mut engine = Engine::new(Arc::clone(&config));
         let mut log = MemoryLog::new(&mut topics, config.tick_every_ms, || 10_000).committing(16, u64::MAX);
@@ -369,7 +404,7 @@ fn pipeline(series: usize) -> Result<(f64, usize), CommandError> {
             return Err(CommandError::new(Exit::Data, "the log in memory failed"));
         }
         #[allow(clippy::cast_precision_loss)] // far below 2^53
-        let ns = began.elapsed().as_secs_f64() * 1e9 / samples as f64;
+        let ns = began.elapsed().as_secs_f64() * 1e9 / payloads.len() as f64;
         best_ns = best_ns.min(ns);
     }
     Ok((best_ns, state))
