@@ -375,3 +375,146 @@ fn surprises_are_calibrated_by_case() {
         assert!(past_2 <= 0.02 && past_3 <= 0.003, "{name}: {past_2} {past_3}");
     }
 }
+
+/// Lines of one template in a window: by its number from 1, and by the window's.
+type Stream = fn(&mut Uniform, u64, i64) -> u32;
+
+/// What a deployment without failures may write, each template on its own.
+const STREAMS: [(&str, Stream); 10] = [
+    ("Poisson, 0.06–0.35 a window", |r, id, _| {
+        r.poisson(spread(id, 0.06, 0.35))
+    }),
+    ("Poisson, 2.5–7 a window", |r, id, _| r.poisson(spread(id, 2.5, 7.0))),
+    ("Poisson, 50–150 a window", |r, id, _| {
+        r.poisson(spread(id, 50.0, 150.0))
+    }),
+    ("Poisson with a rate of Exp(1)²", |r, _, _| {
+        let rate = r.next().ln().powi(2);
+        r.poisson(rate)
+    }),
+    (
+        "in each third window, Pareto, exponent 1.5 (infinite variance)",
+        |r, _, _| {
+            if r.next() < 1.0 / 3.0 {
+                (r.next().powf(-1.0 / 1.5)) as u32
+            } else {
+                0
+            }
+        },
+    ),
+    ("bursts each 10–300 windows", |r, id, window| {
+        let period = spread(id, 10.0, 300.0) as i64;
+        if window % period == 0 { 1 + r.poisson(20.0) } else { 0 }
+    }),
+    ("Poisson, mean rising from 5 to 25", |r, _, window| {
+        r.poisson(5.0 + 20.0 * window as f64 / WINDOWS as f64)
+    }),
+    ("Poisson, mean ×19 between night and day", |r, _, window| {
+        let day = window as f64 * std::f64::consts::TAU / 8_640.0;
+        r.poisson(5.0 * (1.0 + 0.9 * day.sin()))
+    }),
+    ("on and off at random, 50 windows at a time", |r, id, window| {
+        // A hash says whether this half hundred is on, so that no state is needed.
+        let state = Uniform(id << 32 | (window / 50) as u64).next();
+        if state < 0.5 { r.poisson(5.0) } else { 0 }
+    }),
+    ("exactly one a window", |_, _, _| 1),
+];
+
+/// Windows of a run, and those after which it is counted.
+const WINDOWS: i64 = 20_000;
+const WARM_UP: i64 = 500;
+const TEMPLATES: u64 = 12;
+
+/// Evenly from `from` to `to` over the templates of a run.
+fn spread(id: u64, from: f64, to: f64) -> f64 {
+    from + (to - from) * (id - 1) as f64 / (TEMPLATES - 1) as f64
+}
+
+/// Tests of one channel, and those that passed a surprise of 2, 3 and 4.
+#[derive(Clone, Copy, Default)]
+struct Passed {
+    tests: u64,
+    past: [u64; 3],
+}
+
+impl Passed {
+    fn add(&mut self, surprise: f64) {
+        for (n, limit) in self.past.iter_mut().zip([2.0, 3.0, 4.0]) {
+            *n += u64::from(surprise >= limit);
+        }
+    }
+}
+
+/// Tests of counts and of silence over one run.
+fn run(seed: u64, stream: Stream) -> [Passed; 2] {
+    let mut bank = TemplateBank::new();
+    let mut random = Uniform(seed);
+    let [mut rate, mut silence] = [Passed::default(); 2];
+    let mut out = Vec::new();
+    for window in 0..WINDOWS {
+        let lines: Vec<TemplateCount> = (1..=TEMPLATES)
+            .map(|id| count(id, stream(&mut random, id, window)))
+            .filter(|c| c.count > 0)
+            .collect();
+        let is_absent = |id: &TemplateId| lines.binary_search_by_key(id, |c| c.id).is_err();
+        let absent = bank.templates.iter().filter(|(id, _)| is_absent(id));
+        let silences = absent
+            .filter(|(_, o)| o.score_absence(bank.clock + 1).is_some())
+            .count() as u64;
+        out.clear();
+        let (start, end) = at(window);
+        let made = bank.close_window(start, end, &lines, Learning::Normal, &mut out);
+        if window < WARM_UP {
+            continue;
+        }
+        // Where a template came it was not silent, which is a test with a p of 1.
+        silence.tests += TEMPLATES;
+        rate.tests += u64::from(made) - silences;
+        for verdict in &out {
+            match verdict.verdict.channel {
+                Channel::TemplateSilence => silence.add(verdict.verdict.score.surprise()),
+                _ => rate.add(verdict.verdict.score.surprise()),
+            }
+        }
+    }
+    [rate, silence]
+}
+
+/// Run with `--ignored --nocapture`.
+#[test]
+#[ignore = "a measurement: makes the table of docs/models/logs.md"]
+#[allow(clippy::print_stdout)] // that is what it is for
+fn calibration_table() {
+    for (name, stream) in STREAMS {
+        let mut sum = [Passed::default(); 2];
+        for seed in 1..=8 {
+            for (sum, part) in sum.iter_mut().zip(run(seed, stream)) {
+                sum.tests += part.tests;
+                sum.past = [0, 1, 2].map(|k| sum.past[k] + part.past[k]);
+            }
+        }
+        let cells = sum.map(|s| {
+            let share = |n: u64| n as f64 / s.tests.max(1) as f64;
+            let [two, three, four] = s.past.map(share);
+            format!("{} | {two:.1e} | {three:.1e} | {four:.1e}", s.tests)
+        });
+        println!("| {name} | {} |", cells.join(" | "));
+    }
+    // Ten thousand kinds by Zipf's law: there is nearly always one more.
+    let (mut random, mut bank, mut passed) = (Uniform(5), TemplateBank::new(), [0_u32; 2]);
+    for window in 0..WINDOWS {
+        let draw = |r: &mut Uniform| (r.next() * 1e4_f64.ln()).exp() as u64;
+        let mut ids: Vec<u64> = (0..5).map(|_| draw(&mut random)).collect();
+        ids.sort_unstable();
+        ids.dedup();
+        let counts: Vec<TemplateCount> = ids.into_iter().map(|id| count(id, 1)).collect();
+        let out = close(&mut bank, window, &counts);
+        let new = out.iter().filter(|v| v.verdict.channel == Channel::NewTemplate);
+        let surprise = new.map(|v| v.verdict.score.surprise()).fold(0.0, f64::max);
+        for (n, limit) in passed.iter_mut().zip([1.0, 2.0]) {
+            *n += u32::from(surprise >= limit);
+        }
+    }
+    println!("new templates, of {WINDOWS} windows: {passed:?} pass 1 and 2");
+}
