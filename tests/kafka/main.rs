@@ -25,4 +25,5 @@ mod secured;
 mod stop;
 mod topics;
 mod unreadable;
+mod upgrade;
 mod volume;

@@ -36,6 +36,11 @@ impl Positions {
         Self { consumer, of }
     }
 
+    /// Topic and number of each.
+    pub fn partitions(&self) -> &[(String, i32)] {
+        &self.of
+    }
+
     /// The next record of each partition as the group has committed it, 0 where it has not; `None` where brokers do not say.
     pub fn committed(&self) -> Option<Vec<i64>> {
         let mut list = TopicPartitionList::new();
