@@ -19,6 +19,13 @@ impl Extremes {
         (x - f64::from(self.greatest)).max(0.0) + (x - f64::from(self.least)).min(0.0)
     }
 
+    /// Whether `x`, taken in before, set the mark on its side: what goes further next is the same excursion.
+    #[inline]
+    pub fn is_mark(&self, x: f64) -> bool {
+        let x = x as f32;
+        x != 0.0 && (x == self.greatest || x == self.least)
+    }
+
     /// Takes a finite value in.
     #[inline]
     pub fn learn(&mut self, x: f64) {
@@ -45,6 +52,23 @@ mod tests {
         ] {
             assert!((extremes.beyond(x) - beyond).abs() < 1e-6, "{x}");
             extremes.learn(x);
+        }
+    }
+
+    #[test]
+    fn a_mark_is_what_set_the_range_last() {
+        let mut extremes = Extremes::default();
+        // (value, whether it is then the mark)
+        for (x, is_mark) in [
+            (0.0, false),
+            (2.1, true),
+            (1.0, false),
+            (2.3, true),
+            (-0.7, true),
+            (2.1, false),
+        ] {
+            extremes.learn(x);
+            assert_eq!(extremes.is_mark(x), is_mark, "{x}");
         }
     }
 }

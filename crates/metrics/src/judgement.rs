@@ -4,6 +4,13 @@
 //! *Is this unusual?* weighs every channel. *Is this new?* weighs those that fall silent once something has been seen. The
 //! louder answer is the score; the second alone is [`SeriesModel::novelty`], on which an event opens, because oddness that
 //! keeps coming back is rarely what foretells a failure.
+//!
+//! Rows of one excursion are no separate chances: a running mean that sets a record sets another with each row, as long as
+//! the excursion lasts. The score counts the first of such a run (runs declustering: R. L. Smith, I. Weissman, *Estimating
+//! the extremal index*, JRSS B 56(3), 1994: runs of exceedances); the event may still grow with the later ones.
+//!
+//! **Fails when** nearly everything is as odd as everything else: the weights are the same for every series. **Cost:** a
+//! logarithm and an exponential for each channel that is odd, and three logarithms a point.
 
 use std::f64::consts::LN_10;
 
@@ -11,7 +18,7 @@ use foreshock_domain::{Channel, Direction, Score, Verdict};
 use foreshock_stats::{TailCalibrator, TailPrior};
 
 use crate::SeriesModel;
-use crate::reading::{BASE, LONG_MEAN, MEAN, RARE, RESIDUAL, Reading, SHAPE, SPREAD, STEADY, TREND};
+use crate::reading::{BASE, LONG_MEAN, LONG_MEAN_RECORD, MEAN, RARE, RESIDUAL, Reading, SHAPE, SPREAD, STEADY, TREND};
 
 /// Points before the first verdict.
 pub(crate) const SILENT: u32 = 32;
@@ -62,19 +69,22 @@ const SPAN: [f64; STEADY] = [1.0, 1.0, 8.0, 32.0, 8.0, 12.0, 12.0];
 pub(crate) const DISTANCE_SHAPE: f64 = 0.7;
 /// 1/p above which the support of a history matters.
 const COMMON: f64 = 30.0;
+/// Points that the tails of the steady channels remember at most. A rhythm that was found late, or outliers in the warm-up,
+/// are so outgrown in a thousand points or two, and what lies beyond 2 % is still a mean of some twenty.
+const STEADY_MEMORY: u32 = 1500;
 /// Residuals have heavy tails.
 const RESIDUAL_PRIOR: TailPrior = TailPrior {
     rate: 1.3,
     weight: 24.0,
     shape: 0.4,
-    memory: 4000,
+    memory: STEADY_MEMORY,
 };
 /// Averages and sums of bounded residuals have light ones.
 const AVERAGE_PRIOR: TailPrior = TailPrior {
     rate: 1.3,
     weight: 24.0,
     shape: 0.1,
-    memory: 4000,
+    memory: STEADY_MEMORY,
 };
 /// A combination of calibrated surprises is exponential by construction, and only its rate is to be learned.
 pub(crate) const UNUSUAL_PRIOR: TailPrior = TailPrior {
@@ -237,7 +247,14 @@ impl SeriesModel {
         let new = answer(&self.new, judgement.new, &NEW_SUPPORT, points);
         judgement.oddness = unusual.max(new);
         judgement.novelty = NEW_CAUTION.hold(new, points);
-        let louder = (unusual - UNUSUAL_COSTS).max(judgement.novelty - NEW_COSTS);
+        let mut news = judgement.novelty;
+        if reading.record_lasts {
+            let record = std::mem::replace(&mut judgement.rare[LONG_MEAN_RECORD], 1.0);
+            let rest = answer(&self.new, judgement.mean(&NEW), &NEW_SUPPORT, points);
+            judgement.rare[LONG_MEAN_RECORD] = record;
+            news = NEW_CAUTION.hold(rest, points);
+        }
+        let louder = (unusual - UNUSUAL_COSTS).max(news - NEW_COSTS);
         judgement.surprise = louder.max(0.0);
         Some(judgement)
     }

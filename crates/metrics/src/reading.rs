@@ -102,6 +102,8 @@ pub(crate) struct Reading {
     pub steady: [f64; STEADY],
     /// Signed distances, in spreads; zero nearly always.
     pub rare: [f64; RARE],
+    /// Whether the record of the long mean was set by the point before: one excursion, of which this is one more row.
+    pub record_lasts: bool,
 }
 
 /// What is usual of a series now, in its unit.
@@ -159,6 +161,7 @@ impl SeriesModel {
             z_fast: moved / (self.fast.scale() + floor),
             steady: [0.0; STEADY],
             rare: [0.0; RARE],
+            record_lasts: false,
         };
         reading.steady = reading.steady(error / forecast_scale);
         self.read_rare(&mut reading, value - or_value(self.origin));
@@ -209,6 +212,8 @@ impl SeriesModel {
         }
         if self.observations > EXTREMES_ASKED_FROM {
             reading.rare[LONG_MEAN_RECORD] = self.long_means.beyond(reading.long_mean_unit());
+            let before = f64::from(self.long_mean) * LONG_MEAN_UNIT;
+            reading.record_lasts = reading.rare[LONG_MEAN_RECORD] != 0.0 && self.long_means.is_mark(before);
             reading.rare[MOVE_RECORD] = self.fast_residuals.beyond(reading.z_fast);
         }
         reading.rare = reading.rare.map(bend);
