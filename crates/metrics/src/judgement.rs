@@ -70,8 +70,8 @@ pub(crate) const DISTANCE_SHAPE: f64 = 0.7;
 /// 1/p above which the support of a history matters.
 const COMMON: f64 = 30.0;
 /// Points that the tails of the steady channels remember at most. A rhythm that was found late, or outliers in the warm-up,
-/// are so outgrown in a thousand points or two, and what lies beyond 2 % is still a mean of some twenty.
-const STEADY_MEMORY: u32 = 1500;
+/// are so outgrown in two thousand points, and what lies beyond 2 % is still a mean of some thirty.
+const STEADY_MEMORY: u32 = 2000;
 /// Residuals have heavy tails.
 const RESIDUAL_PRIOR: TailPrior = TailPrior {
     rate: 1.3,
