@@ -28,7 +28,7 @@ const PREFIX: &str = "upgrade.";
 /// Windows of 10 s that were read before, until the probe answers again, and in all.
 const BEFORE: i64 = 120;
 const ANSWERS: i64 = 140;
-const ALL: i64 = 160;
+const ALL: i64 = 260;
 
 /// A record of the state topic, in hexadecimal.
 #[derive(Serialize, Deserialize)]
@@ -167,9 +167,9 @@ fn what_an_earlier_version_left_is_taken_up_and_nothing_is_told_twice() {
         let migrated = log.contains(&format!("migrated from version {version} to {STATE_VERSION}"));
         assert_eq!(migrated, version != STATE_VERSION, "version {version}: {log}");
 
-        // Stored as of this version, and taken up as such.
+        // Stored as of this version, and taken up as such by another, whose log is its own.
         assert!(process.terminate(PATIENCE).success());
-        let process = deployment.start("a");
+        let process = deployment.start("b");
         let log = process.stderr();
         assert!(!log.contains("migrated"), "version {version}: {log}");
         assert!(process.terminate(PATIENCE).success());
