@@ -1,9 +1,9 @@
-//! What tests of this stage play.
+//! What tests of this stage play, those beside it in `tests/` as well.
 
 use foreshock_domain::{Channel, Direction, Score, Signal, Source, Timestamp, Verdict};
 
 /// A metric's level that is higher than usual.
-pub(super) fn signal(id: &str, surprise: f64, onset: Timestamp) -> Signal {
+pub fn signal(id: &str, surprise: f64, onset: Timestamp) -> Signal {
     Signal {
         source: Source::Metric,
         id: id.into(),

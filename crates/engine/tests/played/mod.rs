@@ -2,10 +2,13 @@
 
 #![allow(dead_code)] // no test needs all of it
 
+#[path = "../../src/correlate/testing.rs"]
+mod testing;
+
 use foreshock_domain::{
-    Channel, Direction, Entity, EntityWindow, Progress, Score, Signal, SignalRecord, Source, SourcePosition, Tick,
-    Timestamp, Upstream, Verdict,
+    Entity, EntityWindow, Progress, Signal, SignalRecord, SourcePosition, Tick, Timestamp, Upstream,
 };
+pub use testing::signal;
 
 pub const WIDTH_MS: i64 = 10_000;
 
@@ -26,28 +29,6 @@ pub fn position(offset: i64) -> SourcePosition {
         upstream: upstream(),
         offset_first: offset,
         offset_last: offset,
-    }
-}
-
-/// A metric's level that is higher than usual.
-pub fn signal(id: &str, surprise: f64, onset: Timestamp) -> Signal {
-    Signal {
-        source: Source::Metric,
-        id: id.into(),
-        name: id.into(),
-        unit: None,
-        verdict: Verdict {
-            score: Score::from_surprise(surprise),
-            channel: Channel::Level,
-            direction: Direction::Up,
-            actual: 9.0,
-            expected: 5.0,
-            lower: 4.0,
-            upper: 6.0,
-        },
-        onset,
-        share: None,
-        log: None,
     }
 }
 
