@@ -70,9 +70,7 @@ impl EntityState {
         self.burning = burn.is_some();
         // Where a model was learned from failures, it knows better.
         let foretells = cx.config.predictor.is_none() && matches!(record, Some((_, Worth::Foretells)));
-        // What is open because of something less is told again for it.
-        let is_less = |open: &Incident| open.grade < Grade::Watch;
-        let begins = foretells && (end >= self.watched_until || self.precursor.as_ref().is_some_and(is_less));
+        let begins = foretells && end >= self.watched_until;
         if foretells {
             // Which kinds are there changes from window to window.
             self.watched_until = end + cx.config.ledger_horizon_ms() / WATCHED_PART;
