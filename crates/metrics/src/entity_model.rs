@@ -28,15 +28,18 @@ use crate::regimes::{Place, Placed, Regimes};
 
 /// Rows before the first verdict.
 const SILENT: u32 = 64;
-/// Odd rows in a row from which on they calibrate nothing: fewer, and the first rows of a known regime would be held.
-const HELD_FROM: u16 = 3;
+/// Odd rows in a row from which on they calibrate nothing: at three, a few broken relations teach the tails enough to
+/// silence the next; at one, the first rows of a known regime are held.
+const HELD_FROM: u16 = 2;
 /// Rows below which verdicts are held back.
 const CAUTIOUS: u32 = 256;
 /// Rows a series is learned in before its relations count.
 const SERIES_SILENT: u32 = 32;
 /// Rows after which a slot whose series says nothing may be given away.
 const IDLE_ROWS: u32 = 128;
-/// Deviations from a baseline count as at most this many spreads.
+/// Deviations from a baseline count as at most this many spreads, and a series that is further off is left out of the
+/// relations: it is odd by itself, and what it drags along is no relation that broke. An outlier in one series would
+/// otherwise teach the tails what a broken relation is like, and deafen them.
 const BOUND: f64 = 4.0;
 /// Squared residuals count as at most this.
 const SQUARE_MAX: f64 = 25.0;
@@ -56,7 +59,7 @@ const ALPHA_WANDER: f64 = 1.0 / 256.0;
 const USUAL_MEMORY: f64 = 600.0;
 const USUAL_MIN: f64 = 0.1;
 /// A run of oddness of at most this many rows is passing (running means are odd in runs), and what it held back is learned
-/// in full when it ends; a longer one counts an eighth, so that a second break is as loud as the first.
+/// in full when it ends; a longer one counts an eighth, by its mean, so that a second break is as loud as the first.
 const PASSING: u16 = 24;
 /// Shares of Q that are told.
 const SHARES_MAX: usize = 4;
@@ -175,10 +178,10 @@ pub struct EntityAnswer {
 struct Reading {
     row: Row,
     placed: Placed,
-    /// Present series whose relations count.
+    /// Present series within bounds, whose relations count.
     counted: u64,
-    /// Deviations from the baseline, bounded: what relations are between.
-    bounded: Row,
+    /// Deviations from the baseline of the series that are within bounds: what relations are between.
+    within: Row,
     relations: Relations,
     /// Squared residuals, bounded; their running means, relative to the usual; and the evidence that they make.
     squares: [f64; ENTITY_SERIES_MAX],
@@ -294,25 +297,28 @@ impl EntityModel {
         let placed = self.regimes.read(&row);
         let mut counted = 0;
         let mut drifts = [0.0; ENTITY_SERIES_MAX];
-        let mut bounded = Row::empty();
+        let mut within = Row::empty();
         for s in slots(placed.deviations.present) {
-            let deviation = placed.deviations.values[s].clamp(-BOUND, BOUND);
-            drifts[s] = deviation;
-            bounded.set(s, deviation);
+            let deviation = placed.deviations.values[s];
+            drifts[s] = deviation.clamp(-BOUND, BOUND);
+            if deviation.abs() > BOUND {
+                continue;
+            }
+            within.set(s, deviation);
             counted |= u64::from(self.factors.seen(s) >= SERIES_SILENT) << s;
         }
         for (drift, slot) in drifts.iter_mut().zip(&self.slots) {
             *drift = f64::from(slot.drift) + ALPHA_DRIFT * (*drift - f64::from(slot.drift));
         }
-        let mut relations = self.factors.read(&bounded);
-        for s in slots(bounded.present) {
+        let mut relations = self.factors.read(&within);
+        for s in slots(within.present) {
             relations.shift(s, self.slots.get(s).map_or(0.0, |slot| f64::from(slot.wander)));
         }
         let mut reading = Reading {
             row,
             placed,
             counted,
-            bounded,
+            within,
             relations,
             squares: [0.0; ENTITY_SERIES_MAX],
             means: [1.0; ENTITY_SERIES_MAX],
@@ -490,7 +496,7 @@ impl EntityModel {
         self.learn_slots(&reading, share);
         let place = reading.placed.place;
         if !matches!(place, Place::Founding | Place::Between(_)) {
-            self.factors.learn(&reading.bounded, &reading.relations, share);
+            self.factors.learn(&reading.within, &reading.relations, share);
         }
         self.regimes.learn(&reading.row, place, share);
     }
@@ -505,11 +511,18 @@ impl EntityModel {
         match self.quarantine.step(HELD_FROM, oddness, [combined, 0.0]) {
             QuarantineStep::Held => return Quarantine::SHARE,
             QuarantineStep::Released { unusual, .. } => {
-                // By their mean: the levels of the worst rows would make the tail heavy, and the next break quiet.
+                // What passes is learned half as it was and half by its mean: all as it was makes the tail heavy, and the
+                // next break quiet; all by the mean makes it light, and every row of three series loud.
                 let count: u16 = unusual.iter().map(|(_, count)| count).sum();
                 let mean = unusual.iter().map(|(m, count)| m * f64::from(*count)).sum::<f64>() / f64::from(count);
-                let eighths = if count <= PASSING { 8 } else { 1 };
-                self.combined.learn(mean, count.saturating_mul(eighths));
+                if count <= PASSING {
+                    for (middle, count) in unusual {
+                        self.combined.learn(middle, 4 * count);
+                    }
+                    self.combined.learn(mean, 4 * count);
+                } else {
+                    self.combined.learn(mean, count);
+                }
             }
             QuarantineStep::Free => {}
         }

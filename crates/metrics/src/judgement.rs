@@ -70,8 +70,8 @@ pub(crate) const DISTANCE_SHAPE: f64 = 0.7;
 /// 1/p above which the support of a history matters.
 const COMMON: f64 = 30.0;
 /// Points that the tails of the steady channels remember at most. A rhythm that was found late, or outliers in the warm-up,
-/// are so outgrown in two thousand points, and what lies beyond 2 % is still a mean of some thirty.
-const STEADY_MEMORY: u32 = 2000;
+/// are so outgrown in one or two thousand points, and what lies beyond 2 % is still a mean of some twenty.
+const STEADY_MEMORY: u32 = 1500;
 /// Residuals have heavy tails.
 const RESIDUAL_PRIOR: TailPrior = TailPrior {
     rate: 1.3,
@@ -91,7 +91,7 @@ pub(crate) const UNUSUAL_PRIOR: TailPrior = TailPrior {
     rate: LN_10,
     weight: 16.0,
     shape: 0.03,
-    memory: 6000,
+    memory: 5000,
 };
 /// As for the unusual, but with more patience: a young series finds everything new.
 pub(crate) const NEW_PRIOR: TailPrior = TailPrior {

@@ -29,6 +29,8 @@ const PLAIN: f64 = 3.0;
 const MIXED: f64 = 0.5;
 /// Squared deviation that a single series counts at most.
 const CUT: f64 = 64.0;
+/// Spreads from which on a series is far from a regime.
+const FAR: f64 = 4.0;
 /// Mean squared distance of two levels, in their spreads, below which regimes are one.
 const APART: f64 = 5.0;
 /// Visits after which a regime is known, and rows.
@@ -265,6 +267,18 @@ impl Regimes {
         }
     }
 
+    /// Whether a single series, of several, makes the distance between a row and a regime: an outlier of that series, and
+    /// not a way in which the entity works.
+    fn is_one_series_apart(&self, row: &Row, regime: usize) -> bool {
+        let is_far = |&s: &usize| {
+            self.baselines.get(s).is_some_and(|base| {
+                let cell = &base.cells[regime];
+                cell.seen > 0 && (row.values[s] - cell.mean).abs() > FAR * base.spread(regime)
+            })
+        };
+        row.present.count_ones() > 1 && slots(row.present).filter(is_far).nth(1).is_none()
+    }
+
     fn nearest(&self, row: &Row, among: impl Fn(usize) -> bool) -> Option<(usize, f64)> {
         (0..self.len())
             .filter(|&r| among(r))
@@ -276,7 +290,9 @@ impl Regimes {
         if self.rows < FOUNDING {
             return (Place::Founding, 0.0);
         }
-        let nearest = self.nearest(row, |_| true).filter(|&(_, distance)| distance <= OUTSIDE);
+        let nearest = self
+            .nearest(row, |_| true)
+            .filter(|&(r, distance)| distance <= OUTSIDE || self.is_one_series_apart(row, r));
         let from = usize::from(self.firm).min(REGIMES - 1);
         // A mixture may lie on the brim of a regime, or found one of mixtures, unless it is recognised first. A change falls
         // into one row, after one that was in a regime.
