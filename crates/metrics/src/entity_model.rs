@@ -1,16 +1,17 @@
 //! One entity's series together: finds relations between them that break while each series looks normal by itself, and
 //! knows the regimes the entity works in, so that a change between known ones alarms nobody.
 //!
-//! Each row is standardised by the baseline of its regime. A factor model predicts every series from all others; of the
-//! squared residuals, their running means and the evidence they make the largest, and the mean (Q, squared prediction error),
-//! are calibrated, as is the factors' own length (T²), and the calibrated surprises are combined and calibrated once
-//! more. The verdict names the series and their shares of Q. For series whose level depends on the regime, the surprise
-//! against the regime's baseline is given beside it, to take the place of the surprise of the series' own model.
+//! Each row is standardised by the baseline of its regime, and what is far off by itself is left out. A factor model
+//! predicts every series from all others; of the squared residuals, their running means and the evidence they make the
+//! largest, and the mean (Q, squared prediction error), are calibrated, as is the factors' own length (T²), and the
+//! calibrated surprises are combined and calibrated once more. The verdict names the series and their shares of Q. For
+//! series whose level depends on the regime, the surprise against the regime's baseline is given beside it, to take the
+//! place of the surprise of the series' own model.
 //!
 //! **Fails when** a relation is a curve or has a lag, when more than four factors drive the entity, when a break is
-//! smaller than the rest that series has of its own, or shorter than a few rows; and a failure that recurs becomes a
-//! regime at its third visit. **Cost:** O(series × 12) a row; [`EntityModel::BYTES_MAX`] at most, and about a sixty-fourth
-//! of it a series; no allocation once a series is known.
+//! smaller than the rest that series has of its own, or shorter than a few rows, or so large that the series is far off by
+//! itself; and a failure that recurs becomes a regime at its third visit. **Cost:** O(series × 12) a row;
+//! [`EntityModel::BYTES_MAX`] at most, and about a sixty-fourth of it a series; no allocation once a series is known.
 //! **Papers:** J. E. Jackson, G. Mudholkar, *Control procedures for residuals associated with principal component analysis*,
 //! Technometrics 21(3), 1979, section 2 (Q beside T²); the parts in `factor_model.rs` and `regimes.rs`. `Differs:` Q is taken
 //! over residuals of each series against the others, which name the culprit, and not over what k components leave.

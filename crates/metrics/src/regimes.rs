@@ -5,12 +5,14 @@
 //! Distance is the mean over series of squared standardised deviations, each cut, so it works with 5 series as with 64 and
 //! with any of them missing. A window into which a change falls is a mixture of two regimes, and is recognised as one.
 //!
-//! **Fails when** regimes differ in one series among many (that is for the series' own model), shade into each other
-//! without a gap (they stay one, with a wide spread), or are more than [`REGIMES`]. **Cost:** O(series × 8) a step;
+//! **Fails when** regimes differ in one series only (that is for the series' own model), shade into each other without a
+//! gap (they stay one, with a wide spread), or are more than [`REGIMES`]. **Cost:** O(series × 8) a step;
 //! [`Regimes::BYTES_A_SERIES`] bytes a series.
 //! **Papers:** M. Charikar, C. Chekuri, T. Feder, R. Motwani, *Incremental clustering and dynamic information retrieval*,
 //! SIAM J. Computing 33(6), 2004, section 3 (merge the closest when full); J. Ward, *Hierarchical grouping to optimize an
 //! objective function*, JASA 58, 1963 (what closest means in the beginning).
+
+use std::f64::consts::FRAC_1_SQRT_2;
 
 use serde::{Deserialize, Serialize};
 
@@ -29,8 +31,9 @@ const PLAIN: f64 = 3.0;
 const MIXED: f64 = 0.5;
 /// Squared deviation that a single series counts at most.
 const CUT: f64 = 64.0;
-/// Spreads from which on a series is far from a regime.
-const FAR: f64 = 4.0;
+/// Spreads from which on a series is far from a regime. Two regimes have two series that are far apart at least: what one
+/// series does is its own matter. Less than the roots of `OUTSIDE` and of twice `APART`, so that several make a difference.
+const FAR: f64 = 3.0;
 /// Mean squared distance of two levels, in their spreads, below which regimes are one.
 const APART: f64 = 5.0;
 /// Visits after which a regime is known, and rows.
@@ -124,6 +127,12 @@ impl Baselines {
         let cell = &self.cells[regime];
         let n = f64::from(cell.seen);
         ((n * cell.variance + PRIOR_ROWS * self.within) / (n + PRIOR_ROWS)).sqrt() + self.floor()
+    }
+
+    /// Whether the levels in two regimes are far apart.
+    fn is_far(&self, a: usize, b: usize) -> bool {
+        let apart = (self.cells[a].mean - self.cells[b].mean).abs();
+        apart > FAR * FRAC_1_SQRT_2 * self.spread(a).hypot(self.spread(b))
     }
 
     /// The common spread anew from all regimes.
@@ -486,11 +495,21 @@ impl Regimes {
         n * m / (n + m).max(1.0) * self.mean_square(a, b, |base| base.overall.scale() + base.floor(), f64::INFINITY)
     }
 
-    /// How far apart two regimes are, in their spreads.
+    /// How far apart two regimes are, in their spreads; 0 where it is one series of several that makes the difference.
     fn separation(&self, a: usize, b: usize) -> f64 {
         // A regime that has swallowed another is wide, and must not swallow all others for that.
         let spread = |base: &Baselines, r| base.spread(r).min(2.0 * base.within.sqrt() + base.floor());
+        if self.are_one_series_apart(a, b) {
+            return 0.0;
+        }
         self.mean_square(a, b, |base| spread(base, a).hypot(spread(base, b)), CUT)
+    }
+
+    /// Whether a single series, of several, makes the difference between two regimes.
+    fn are_one_series_apart(&self, a: usize, b: usize) -> bool {
+        let both = |base: &&Baselines| base.cells[a].seen > 0 && base.cells[b].seen > 0;
+        let shared = || self.baselines.iter().filter(both);
+        shared().nth(1).is_some() && shared().filter(|base| base.is_far(a, b)).nth(1).is_none()
     }
 
     fn mean_square(&self, a: usize, b: usize, unit: impl Fn(&Baselines) -> f64, cut: f64) -> f64 {
@@ -534,8 +553,15 @@ impl Regimes {
             visits: into.visits.max(from.visits),
             last: into.last.max(from.last),
         };
+        // What makes a single series far are outliers of it, which must not make the regime wide.
+        let outliers = self.are_one_series_apart(a, b);
         for base in &mut self.baselines {
-            base.cells[a] = base.cells[a].merged(base.cells[b]);
+            base.cells[a] = if outliers && base.is_far(a, b) {
+                let larger = if base.cells[b].seen > base.cells[a].seen { b } else { a };
+                base.cells[larger]
+            } else {
+                base.cells[a].merged(base.cells[b])
+            };
         }
         if usize::from(self.firm) == b {
             self.firm = a as u8;

@@ -95,6 +95,40 @@ fn broken_relations_are_found_that_no_single_series_shows() {
     }
 }
 
+/// Rows of broken relations that pass a surprise of 4, where single series were far off in the first 1,500 rows or were not.
+fn loud_rows(seed: u64, series: usize, outliers: bool) -> u32 {
+    let mut generator = Factors::new(seed, series, 1, 0.9);
+    let mut model = EntityModel::new();
+    let mut answer = EntityAnswer::default();
+    let mut loud = 0;
+    for i in 0..6_000usize {
+        let broken = (i >= 1_500 && (i - 1_500) % 900 < 90).then(|| (i / 900) % series);
+        let mut values = generator.row(broken);
+        // Each series is off for five rows in 250, and never two of them at a time.
+        if outliers && i < 1_500 && i % (250 / series) < 5 {
+            values[i / (250 / series) % series] += 9.0;
+        }
+        let at = Timestamp::from_secs(i as i64 * 60);
+        model.score_learn(at, &row_of(&values), Learning::Normal, &mut answer);
+        let surprise = answer.correlation.map_or(0.0, |s| s.surprise());
+        loud += u32::from(broken.is_some() && surprise >= 4.0);
+    }
+    loud
+}
+
+#[test]
+fn outliers_of_single_series_do_not_deafen_the_relations() {
+    for series in [3, 5, 10] {
+        let of = |outliers| (100..105).map(|seed| loud_rows(seed, series, outliers)).sum::<u32>();
+        let (clean, dirty) = (of(false), of(true));
+        println!("{series} series: {dirty} loud rows after outliers, {clean} without");
+        assert!(
+            clean > 100 && f64::from(dirty) >= 0.5 * f64::from(clean),
+            "{series} series: {dirty} of {clean}"
+        );
+    }
+}
+
 /// Shares of rows that reach surprises of 2, 3 and 4, over the nominal share.
 fn realised(series: usize, factors: usize, shape: impl Fn(f64) -> f64, seeds: std::ops::Range<u64>) -> [f64; 3] {
     let (mut reached, mut rows) = ([0.0; 3], 0.0);

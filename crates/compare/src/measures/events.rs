@@ -9,6 +9,9 @@
 //! **Cost:** a pass over the rows a threshold. **Method:** event F1 as in the criticism of point adjustment: S. Kim et al.,
 //! *Towards a rigorous evaluation of time-series anomaly detection*, AAAI 2022.
 
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+
 use super::vus_pr::Range;
 
 /// Flagged rows at most this far apart are one episode.
@@ -17,6 +20,8 @@ pub const MERGE_ROWS: usize = 10;
 pub const ECHO_ROWS: usize = 50;
 /// Rows outside of events after which an episode counts as false once more.
 pub const LONGEST_ROWS: usize = 100;
+/// Samples of series that an interval is read off.
+const SAMPLES: usize = 1_000;
 /// Thresholds that are tried, evenly spaced in the logarithm of the rank.
 const CANDIDATES: usize = 120;
 
@@ -173,6 +178,40 @@ impl Ranked {
     }
 }
 
+/// Events found at a threshold that was fixed beforehand, over those found where `rate` of all normal rows are flagged; and
+/// between which shares 90 % of samples of as many series, drawn with replacement, lie (B. Efron, *Bootstrap methods: another
+/// look at the jackknife*, Annals of Statistics 7(1), 1979). NaN where nothing is found at that rate.
+#[must_use]
+pub fn share_found(all: &[&Ranked], threshold: f64, rate: f64) -> (f64, [f64; 2]) {
+    let share = |sample: &[&Ranked]| {
+        let rows: usize = sample.iter().map(|r| r.rows).sum();
+        let allowed = (rate * rows as f64) as usize;
+        // Of no series can more rows than are allowed in all lie above the threshold.
+        let mut normal: Vec<f64> = sample
+            .iter()
+            .flat_map(|r| r.normal.iter().take(allowed + 1))
+            .copied()
+            .collect();
+        let limit = if allowed < normal.len() {
+            *normal.select_nth_unstable_by(allowed, |a, b| b.total_cmp(a)).1
+        } else {
+            f64::NEG_INFINITY
+        };
+        let peaks = || sample.iter().flat_map(|r| &r.peaks);
+        let found = peaks().filter(|&&p| p >= threshold).count();
+        found as f64 / peaks().filter(|&&p| p > limit).count() as f64
+    };
+    let mut draws = ChaCha8Rng::seed_from_u64(1);
+    let mut shares: Vec<f64> = (0..SAMPLES)
+        .map(|_| {
+            let sample: Vec<&Ranked> = all.iter().map(|_| all[draws.random_range(0..all.len())]).collect();
+            share(&sample)
+        })
+        .collect();
+    shares.sort_by(f64::total_cmp);
+    (share(all), [shares[SAMPLES / 20], shares[SAMPLES - 1 - SAMPLES / 20]])
+}
+
 fn episodes(scores: &[f64], threshold: f64) -> Vec<Range> {
     let mut out: Vec<Range> = Vec::new();
     for (row, &score) in scores.iter().enumerate() {
@@ -224,6 +263,25 @@ mod tests {
         assert!((best_f1(&scores, &events) - 1.0).abs() < 1e-12);
         scores[700] = 2.0;
         assert!((best_f1(&scores, &events) - 0.8).abs() < 1e-12);
+    }
+
+    #[test]
+    fn a_share_lies_in_its_interval() {
+        // Twenty series of 1,000 normal rows; one row in each is odd, and one of two events is odder than any.
+        let series: Vec<Ranked> = (0..20u32)
+            .map(|s| Ranked {
+                rows: 1_000,
+                normal: vec![2.0 + f64::from(s) / 20.0, 1.0],
+                peaks: vec![if s % 4 == 0 { 5.0 } else { 3.5 }, 1.5],
+            })
+            .collect();
+        let all: Vec<&Ranked> = series.iter().collect();
+        // With 1e-3 flagged all twenty odd rows are, and a peak of 3.5 or 1.5 exceeds what is left.
+        let (share, [low, high]) = share_found(&all, 4.0, 1e-3);
+        assert!((share - 5.0 / 40.0).abs() < 1e-12, "{share}");
+        assert!(low < share && share < high && low >= 0.0 && high < 0.3, "{low} {high}");
+        // With none flagged no event but those above 2.95 is found.
+        assert!((share_found(&all, 4.0, 0.0).0 - 5.0 / 20.0).abs() < 1e-12);
     }
 
     #[test]

@@ -14,7 +14,7 @@ use crate::commands::injected::{self, Evaluation, FIGURES};
 use crate::commands::nab::{self, NabResult};
 use crate::commands::speed::{self, Speed};
 use crate::corpus::injected::{Half, Kind};
-use crate::measures::events::Ranked;
+use crate::measures::events::{Ranked, share_found};
 use crate::rivals::Method;
 use crate::table::Table;
 
@@ -126,7 +126,8 @@ fn page(results: &Results) -> String {
          2 % of the first quarter of each series are unlabelled runs of outliers.\n\n{contaminated}\
          ## What a threshold that was fixed beforehand finds\n\n{fixed}\n\
          Above, `at an equal false rate` is a threshold of each series' own, just above all its normal rows. Below, one threshold \
-         for all series takes its place, at which 0.01 % of all normal rows are flagged; `share` may then pass one.\n\n\
+         for all series takes its place, at which 0.01 % of all normal rows are flagged; `share` may then pass one. In brackets: \
+         90 % of samples of as many series, drawn with replacement.\n\n\
          ### One threshold for all series\n\n{one}\n\
          ### One threshold for all series, with outliers in the warm-up\n\n{one_contaminated}\n\
          ## Numenta Anomaly Benchmark\n\n\
@@ -198,24 +199,22 @@ pub fn one_threshold(evaluations: &[Evaluation]) -> Table {
         "share",
     ]);
     for method in Method::ALL {
-        let ranked = Ranked::pooled(
-            evaluations
-                .iter()
-                .filter(|e| e.method == method.name())
-                .map(|e| &e.ranked),
-        );
+        let of_method = evaluations.iter().filter(|e| e.method == method.name());
+        let series: Vec<&Ranked> = of_method.map(|e| &e.ranked).collect();
+        let ranked = Ranked::pooled(series.iter().copied());
         if ranked.rows == 0 {
             continue;
         }
         let (rate, found) = ranked.at(4.0);
         let (threshold, possible) = ranked.found_above(1e-4);
+        let (share, [low, high]) = share_found(&series, 4.0, 1e-4);
         table.row(vec![
             method.name().to_owned(),
             format!("{:.4} %", 100.0 * rate),
             found.to_string(),
             format!("{threshold:.2}"),
             possible.to_string(),
-            format!("{:.2}", found as f64 / possible as f64),
+            format!("{share:.2} ({low:.2}–{high:.2})"),
         ]);
     }
     table

@@ -50,6 +50,22 @@ fn regimes_by_case() {
     }
 }
 
+/// Whatever comes back in one series only is that series' own matter.
+#[test]
+fn one_series_apart_makes_no_regime() {
+    let mut regimes = Regimes::default();
+    (0..5).for_each(|_| regimes.push_series());
+    for i in 0..2_000 {
+        let mut row = around(50.0, i);
+        if i % 100 >= 95 {
+            row.values[2] += 40.0;
+        }
+        let place = regimes.read(&row).place;
+        regimes.learn(&row, place, 1.0);
+    }
+    assert_eq!(regimes.known(), 1);
+}
+
 #[test]
 fn a_slow_ramp_makes_no_known_regimes() {
     let ramp = (0..2_000).map(|i| if i < 300 { 50.0 } else { 50.0 + 0.05 * (i - 300) as f64 });
