@@ -1,6 +1,7 @@
 //! The command line as scripts see it: exit codes, what is printed where, and what is left behind.
 
 use std::fs;
+use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
@@ -538,14 +539,17 @@ fn the_demo_foretells_the_failure_and_ends_by_itself() {
 #[test]
 fn an_interrupted_demo_ends_at_once_and_says_so() {
     let mut demo = command(&["demo"]);
-    let child = demo
+    let mut child = demo
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
         .expect("the demo runs");
     let pid = child.id().to_string();
-    // The pipeline may or may not be ready by then; either way it has to end.
-    std::thread::sleep(std::time::Duration::from_secs(3));
+    // It listens for Ctrl-C from before its first line on, however busy the machine is. The pipeline may or may not be ready
+    // by then; either way it has to end.
+    let mut told = BufReader::new(child.stdout.take().expect("piped"));
+    told.read_line(&mut String::new()).expect("its first line");
+    std::thread::sleep(std::time::Duration::from_secs(1));
     let sent = Command::new("kill")
         .args(["-s", "INT", &pid])
         .status()

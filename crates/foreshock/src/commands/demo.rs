@@ -59,6 +59,7 @@ fn speed(text: &str) -> Result<f64, String> {
 /// # Errors
 /// When nothing was foretold, or this machine gives no port or thread.
 pub fn execute(args: &DemoArgs) -> Result<(), CommandError> {
+    let stop = interrupt::flag();
     let recording = Recording::load()?;
     let mut config = Config::parse("foreshock.toml".as_ref(), recording.config, Secrets::Leave)?;
     let broker = start_broker(&config).map_err(|e| CommandError::io("the embedded broker can't start", e))?;
@@ -66,7 +67,6 @@ pub fn execute(args: &DemoArgs) -> Result<(), CommandError> {
     let paint = Paint::for_stdout();
     introduce(&recording, args.speed, paint)?;
 
-    let stop = interrupt::flag();
     // Event time as the recording has it, so that ticks fit the records.
     let now = Arc::new(AtomicI64::new(recording.first().as_millis()));
     let vitals = Arc::new(Vitals::new(1));
