@@ -199,6 +199,9 @@ impl Miner {
                     self.bury(evicted);
                 }
             }
+        }
+        // The merged ones as well: what covers one of them here may have come after it.
+        for (signature, _) in forms() {
             self.follow(signature);
         }
         self.evicted = self.evicted.saturating_add(other.evicted);

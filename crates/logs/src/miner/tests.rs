@@ -243,6 +243,59 @@ fn any_lines() -> impl Strategy<Value = Vec<String>> {
     prop::collection::vec(line, 0..120)
 }
 
+/// What is known of a line: its template, whether it is new, and its text.
+type Known = (TemplateId, bool, Option<String>);
+
+/// What two miners of the lines before and after `split` know of each line when each has absorbed the other, and what one
+/// miner of all lines knows.
+fn absorbed_and_whole(lines: &[String], split: usize) -> ([Vec<Known>; 2], Vec<Known>) {
+    let (first, second) = lines.split_at(split);
+    let mine = |lines: &[String]| {
+        let mut miner = Miner::new();
+        lines.iter().for_each(|line| {
+            miner.mine(line, None);
+        });
+        miner
+    };
+    let (first, second, whole) = (mine(first), mine(second), mine(lines));
+    let (mut one, mut other) = (first.clone(), second.clone());
+    one.absorb(&second);
+    other.absorb(&first);
+    let known = |miner: &Miner| {
+        let mut miner = miner.clone();
+        let mined: Vec<MinedLine> = lines.iter().map(|line| miner.mine(line, None)).collect();
+        let known = mined
+            .iter()
+            .map(|line| (miner.canonical(line.id), line.first_seen, miner.template(line.id)));
+        known.collect()
+    };
+    ([known(&one), known(&other)], known(&whole))
+}
+
+#[test]
+fn absorbing_by_case() {
+    for (name, lines) in [
+        (
+            "one that merged is covered by one that merged",
+            vec!["a 7 b 7", "a e b a", "a e b 7"],
+        ),
+        (
+            "words of both make a variable",
+            vec!["go to a", "go to b", "go to c", "go to d", "go to e"],
+        ),
+        (
+            "a number in one, a word in the other",
+            vec!["retry in 5", "retry in never"],
+        ),
+    ] {
+        let lines: Vec<String> = lines.into_iter().map(String::from).collect();
+        for split in 0..=lines.len() {
+            let (together, whole) = absorbed_and_whole(&lines, split);
+            assert_eq!(together, [whole.clone(), whole], "{name}, split at {split}");
+        }
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(96))]
     #[test]
@@ -260,23 +313,10 @@ proptest! {
 
     #[test]
     fn two_miners_of_half_the_lines_know_together_what_one_of_all_does(lines in any_lines(), at in 0.0f64..1.0) {
-        let (first, second) = lines.split_at((lines.len() as f64 * at) as usize);
-        let mine = |lines: &[String]| {
-            let mut miner = Miner::new();
-            lines.iter().for_each(|line| { miner.mine(line, None); });
-            miner
-        };
-        let (mut one, mut other, whole) = (mine(first), mine(second), mine(&lines));
-        let halves = (one.clone(), other.clone());
-        one.absorb(&halves.1);
-        other.absorb(&halves.0);
-        let ids = |miner: &Miner| {
-            let mut miner = miner.clone();
-            let ids: Vec<_> = lines.iter().map(|line| miner.mine(line, None)).collect();
-            ids.iter().map(|line| (miner.canonical(line.id), line.first_seen, miner.template(line.id))).collect::<Vec<_>>()
-        };
-        prop_assert_eq!(ids(&one), ids(&whole));
-        prop_assert_eq!(ids(&other), ids(&whole));
+        let split = (lines.len() as f64 * at) as usize;
+        let (together, whole) = absorbed_and_whole(&lines, split);
+        prop_assert_eq!(&together[0], &whole);
+        prop_assert_eq!(&together[1], &whole);
     }
 
     #[test]
