@@ -193,7 +193,13 @@ struct Support {
 impl Support {
     #[inline]
     fn bound(&self, surprise: f64, points: f64) -> f64 {
-        let supported = points.max(1.0).log10() + self.beyond;
+        let points = points.max(1.0);
+        // Most are clearly within, by the power of two that the points reach: that needs no logarithm.
+        let power = (points.to_bits() >> 52) as i32 - 1023;
+        if surprise < self.beyond + 0.301 * f64::from(power) {
+            return surprise;
+        }
+        let supported = points.log10() + self.beyond;
         if surprise > supported {
             supported + self.share * (surprise - supported)
         } else {

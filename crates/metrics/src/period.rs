@@ -121,12 +121,11 @@ impl Period {
 
     #[inline]
     fn remember(&mut self, above: bool) {
-        let mut carry = u64::from(above);
-        for word in &mut self.signs {
-            let out = *word >> 63;
-            *word = (*word << 1) | carry;
-            carry = out;
+        let before = self.signs;
+        for (word, pair) in self.signs[1..].iter_mut().zip(before.windows(2)) {
+            *word = (pair[1] << 1) | (pair[0] >> 63);
         }
+        self.signs[0] = (before[0] << 1) | u64::from(above);
         self.points = self.points.saturating_add(1);
     }
 
@@ -239,8 +238,13 @@ impl Period {
         let mut correlations = [0f32; MEMORY / CYCLES + 1];
         let mut was_low = false;
         let mut best = 0f32;
+        let (mut late, mut early) = (self.signs, self.signs);
         for (lag, correlation) in correlations.iter_mut().enumerate().take(longest + 1).skip(1) {
-            let r = self.correlation(lag, known, share) as f32;
+            let used = (known - lag) / 64;
+            // Whole words of both, and no branch for the others: they are empty.
+            late[used..].fill(0);
+            move_back(&mut early);
+            let r = correlation_of(&late, &early, used, share) as f32;
             *correlation = r;
             // The first peak counts only after the correlation has been low: a slow wander has no such valley.
             was_low |= r < 0.1;
@@ -275,27 +279,27 @@ impl Period {
         }
         Some(length)
     }
+}
 
-    /// Correlation of the signs with themselves `lag` points before, of the last `known` points; `share` of them are 1.
-    fn correlation(&self, lag: usize, known: usize, share: f64) -> f64 {
-        let (words, bits) = (lag / 64, (lag % 64) as u32);
-        let used = (known - lag) / 64;
-        let mut both = 0;
-        for i in 0..used {
-            let low = self.signs[i + words] >> bits;
-            let high = if bits == 0 {
-                0
-            } else {
-                self.signs.get(i + words + 1).copied().unwrap_or(0) << (64 - bits)
-            };
-            both += (self.signs[i] & (low | high)).count_ones();
-        }
-        if used == 0 {
-            return 0.0;
-        }
-        let both = f64::from(both) / (used * 64) as f64;
-        (both - share * share) / (share * (1.0 - share))
+/// Moves the signs on by one, so that each comes to where the one after it was.
+#[inline]
+fn move_back(signs: &mut [u64; WORDS]) {
+    let before = *signs;
+    for (word, pair) in signs.iter_mut().zip(before.windows(2)) {
+        *word = (pair[0] >> 1) | (pair[1] << 63);
     }
+    signs[WORDS - 1] = before[WORDS - 1] >> 1;
+}
+
+/// Correlation of the signs with those some points before, of `words` whole words; `share` of the signs are 1.
+#[inline]
+fn correlation_of(late: &[u64; WORDS], early: &[u64; WORDS], words: usize, share: f64) -> f64 {
+    if words == 0 {
+        return 0.0;
+    }
+    let both: u32 = late.iter().zip(early).map(|(a, b)| (a & b).count_ones()).sum();
+    let both = f64::from(both) / (words * 64) as f64;
+    (both - share * share) / (share * (1.0 - share))
 }
 
 /// The lag of the greatest correlation within `reach` of `lag`.

@@ -264,7 +264,8 @@ impl Reading {
     fn steady(&self, error: f64) -> [f64; STEADY] {
         let trend = if self.cusum.is_up() { 0.5 } else { -0.5 } * self.cusum.magnitude();
         // The logarithm of the ratio of energies; what is calmer than usual is the spread channel's to say.
-        let shape = ((f64::from(self.energy) + 0.05) / 1.05).ln().max(0.0) * 4.0;
+        let energy = (f64::from(self.energy) + 0.05) / 1.05;
+        let shape = if energy > 1.0 { energy.ln() * 4.0 } else { 0.0 };
         [
             bend(error),
             bend(self.z),

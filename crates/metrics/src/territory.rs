@@ -97,7 +97,10 @@ impl Territory {
     /// Index of the first interval that starts above the value.
     #[inline]
     fn first_above(&self, value: f32) -> usize {
-        self.low[..self.used()].iter().take_while(|&&low| low <= value).count()
+        // They are sorted: as many as start at or below it. All are looked at, which leaves no branch to guess.
+        let used = self.used();
+        let starts_by = |(i, &low): (usize, &f32)| usize::from((i < used) & (low <= value));
+        self.low.iter().enumerate().map(starts_by).sum()
     }
 
     fn insert(&mut self, at: usize, value: f32) {
