@@ -458,17 +458,46 @@ impl Miner {
     }
 
     /// Makes a position of the form `key` wild, which is `example` but for that position, and puts all under it that it
-    /// covers.
+    /// covers. What covers it covers all that it does, and becomes as wild.
     fn generalise(&mut self, key: u64, position: usize, example: &Form) {
         self.evidence.remove(evidence_key(key, position));
         let known = self.settled.remove(key).or_else(|| self.trial.remove(key));
         let mut merged = known.unwrap_or_else(|| example.generalised(position, key));
-        merged.wild |= 1 << position;
-        let forms = self.settled.iter().chain(self.trial.iter());
-        let covered: Vec<u64> = forms
-            .filter(|(_, form)| merged.covers(form))
-            .map(|(id, _)| id)
-            .collect();
+        merged.wild |= 1 << position | example.wild;
+        self.widen(key, merged);
+        let mut work = vec![key];
+        for _ in 0..STEPS_MAX {
+            let Some(key) = work.pop() else { return };
+            let Some(part) = self.form(key).cloned() else { continue };
+            let forms = self.settled.iter().chain(self.trial.iter());
+            let narrow: Vec<u64> = forms
+                .filter(|(_, form)| part.wild & !form.wild != 0 && form.covers(&part))
+                .map(|(id, _)| id)
+                .collect();
+            for id in narrow {
+                if let Some(mut form) = self.settled.remove(id).or_else(|| self.trial.remove(id)) {
+                    form.wild |= part.wild;
+                    self.widen(id, form);
+                    work.push(id);
+                }
+            }
+        }
+    }
+
+    /// Puts a merged form back that became wilder, and under it all that it covers.
+    fn widen(&mut self, key: u64, mut merged: Form) {
+        let covered: Vec<u64> = loop {
+            let forms = self.settled.iter().chain(self.trial.iter());
+            let covered: Vec<(u64, u64)> = forms
+                .filter(|(_, form)| merged.covers(form))
+                .map(|(id, form)| (id, form.wild))
+                .collect();
+            let wild = covered.iter().fold(merged.wild, |wild, (_, part)| wild | part);
+            if wild == merged.wild {
+                break covered.into_iter().map(|(id, _)| id).collect();
+            }
+            merged.wild = wild;
+        };
         self.note_mask(&merged);
         let former = merged.parent;
         self.settle(key, merged);

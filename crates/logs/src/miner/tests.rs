@@ -284,6 +284,10 @@ fn absorbing_by_case() {
             vec!["go to a", "go to b", "go to c", "go to d", "go to e"],
         ),
         (
+            "names beside a variable",
+            vec!["user a a", "user b 7", "user c 7", "user g a", "user g 7"],
+        ),
+        (
             "a number in one, a word in the other",
             vec!["retry in 5", "retry in never"],
         ),
