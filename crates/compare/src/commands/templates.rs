@@ -132,6 +132,7 @@ fn write_ids(folder: &Path, set: &LogSet) -> Result<()> {
         .iter()
         .map(|m| format!("{:016x}\n", miner.mine(m, None).id.0));
     let csv: String = std::iter::once("template_id\n".to_owned()).chain(rows).collect();
+    std::fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
     let path = folder.join(format!("{}_2k.csv", set.name));
     std::fs::write(&path, csv).with_context(|| path.display().to_string())
 }
