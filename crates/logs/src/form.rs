@@ -68,7 +68,8 @@ impl Form {
             *share = wild_share(position);
         }
         form.open &= !(1 << position);
-        form.names &= !(1 << position);
+        // Nor does what stands here announce a name any more.
+        form.names &= !(3 << position);
         form.parent = key;
         let words = form
             .text

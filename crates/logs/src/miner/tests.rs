@@ -284,6 +284,10 @@ fn absorbing_by_case() {
             vec!["go to a", "go to b", "go to c", "go to d", "go to e"],
         ),
         (
+            "a word that announces names and varies",
+            vec!["user 7 a", "user a g", "user user g", "user 7 b", "user b g"],
+        ),
+        (
             "names beside a variable",
             vec!["user a a", "user b 7", "user c 7", "user g a", "user g 7"],
         ),
