@@ -5,9 +5,8 @@
 //! Fails where a template's words vary in two places at once and rarely (it stays split: the safe side, because a template
 //! that merges too much hides what is new), and where words of one sentence frame are kinds of events (five states of
 //! one machine become one template). Cost: on the known path the scan and two look-ups, about 0.2–0.5 µs a line and no
-//! allocation; a new form costs a look-up per token and, when templates merge, a scan of all forms (some 50 µs). State: about
-//! 300 bytes a form, at most 8,192 of them unless told
-//! otherwise, and 2 MB of evidence.
+//! allocation; a new form costs a look-up per token and, when templates merge, two or three scans of all forms (some 50 µs
+//! each). State: about 300 bytes a form, at most 8,192 of them unless told otherwise, and 2 MB of evidence.
 //!
 //! **Identity is content.** A form's signature is a hash of its words, and a template's id is the signature of its most
 //! general form, the smallest hash of equals. Merging is the least fixed point of a monotone rule over the *set* of forms, so
